@@ -1,0 +1,491 @@
+"""The settings of a deployment: one frozen object, from one YAML file and the environment.
+
+Four lines are enough:
+
+    sources:
+      - name: prod
+        uri: s3://my-bucket/flow-logs
+    lake: {path: ./lake}
+
+The file is checked against the dataclasses below: whatever they do not know is an error that names the key. A source
+that cannot be reached is found when it is listed (`flowlake.lake.storage`), not here: reading settings does no I/O
+beyond the file itself.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, cast, get_args, get_origin, get_type_hints
+
+import yaml
+
+from flowlake.errors import FlowlakeError
+
+CONFIG_VARIABLE = "FLOWLAKE_CONFIG"
+LAKE_PATH_VARIABLE = "FLOWLAKE_LAKE_PATH"
+TARGET_VARIABLE = "FLOWLAKE_TARGET"
+DEFAULT_CONFIG = Path("flowlake.yaml")
+
+INTERNAL_CIDRS = (
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "100.64.0.0/10",
+    "169.254.0.0/16",
+    "fc00::/7",
+    "fe80::/10",
+)
+
+
+class SettingsError(FlowlakeError):
+    """A settings file that is missing, unreadable or wrong; the message names the key path and the file."""
+
+
+class Target(StrEnum):
+    """The engine that a lake runs on."""
+
+    DUCKDB = "duckdb"
+
+
+class Arrival(StrEnum):
+    """Where an object's arrival hour comes from."""
+
+    LAST_MODIFIED = "last_modified"
+    OBJECT_NAME = "object_name"
+
+
+class Severity(StrEnum):
+    """What a gate's finding does: `error` stops the run before publishing, `warn` is reported."""
+
+    ERROR = "error"
+    WARN = "warn"
+
+
+# Checks of single values: each takes the value, returns it (perhaps normalised), or raises ValueError with the reason.
+
+
+def _name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", value):
+        message = "must be 1 to 64 letters, digits, dots, dashes or underscores, and start with a letter or a digit"
+        raise ValueError(message)
+    return value
+
+
+def _uri(value: str) -> str:
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", value)
+    if scheme and scheme[1] != "s3":
+        message = f"must be a folder or s3://bucket/prefix, not {scheme[1]}://"
+        raise ValueError(message)
+    if scheme and not re.fullmatch(r"s3://[A-Za-z0-9][A-Za-z0-9._-]{1,62}(/.*)?", value, re.DOTALL):
+        message = f"{value!r} names no bucket: write s3://bucket or s3://bucket/prefix"
+        raise ValueError(message)
+    if not value or not value.isprintable():
+        message = "must be a folder or s3://bucket/prefix"
+        raise ValueError(message)
+    return value.rstrip("/") if scheme else value
+
+
+def _role_arn(value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+", value):
+        message = f"{value!r} is no role: write it as arn:aws:iam::123456789012:role/name"
+        raise ValueError(message)
+    return value
+
+
+def _between(low: float, high: float) -> Callable[[Any], Any]:
+    def check(value: float) -> float:
+        if not low <= value <= high:
+            message = f"must lie between {low:g} and {high:g}, but is {value:g}"
+            raise ValueError(message)
+        return value
+
+    return check
+
+
+def _cidr(value: str) -> str:
+    try:
+        return str(ipaddress.ip_network(value))
+    except ValueError:
+        pass
+    try:
+        meant = ipaddress.ip_network(value, strict=False)
+    except ValueError:
+        message = f"{value!r} is not a network: write it as 10.0.0.0/8 or fc00::/7"
+        raise ValueError(message) from None
+    message = f"{value!r} has bits set beyond its prefix: did you mean {meant}?"
+    raise ValueError(message)
+
+
+def _address(value: str) -> str:
+    try:
+        return str(ipaddress.ip_address(value))
+    except ValueError:
+        message = f"{value!r} is not an IP address"
+        raise ValueError(message) from None
+
+
+def _nat_gateway(value: str) -> str:
+    if re.fullmatch(r"eni-[0-9a-f]{8,17}", value):
+        return value
+    try:
+        return _address(value)
+    except ValueError:
+        message = f"{value!r} is neither an IP address nor an interface id (eni-...)"
+        raise ValueError(message) from None
+
+
+def _flow_log(value: str) -> str:
+    if not re.fullmatch(r"fl-[0-9A-Za-z]+", value):
+        message = f"{value!r} is not a flow log id (fl-...)"
+        raise ValueError(message)
+    return value
+
+
+def _each(check: Callable[[str], str]) -> Callable[[tuple[str, ...]], tuple[str, ...]]:
+    def run(values: tuple[str, ...]) -> tuple[str, ...]:
+        checked = []
+        for index, value in enumerate(values):
+            try:
+                checked.append(check(value))
+            except ValueError as error:
+                raise _AtError(f"[{index}]", str(error)) from None
+        return tuple(checked)
+
+    return run
+
+
+def _device_names(values: Mapping[str, str]) -> Mapping[str, str]:
+    return {_address(address): name for address, name in values.items()}
+
+
+class _AtError(ValueError):
+    """A failed check of one element of a list."""
+
+    def __init__(self, suffix: str, reason: str) -> None:
+        super().__init__(reason)
+        self.suffix = suffix
+
+
+def _checked(check: Callable[[Any], Any], default: Any = MISSING) -> Any:
+    if default is MISSING:
+        return field(metadata={"check": check})
+    return field(default=default, metadata={"check": check})
+
+
+_SHARE = _between(0, 1)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One place where flow-log objects arrive: a folder (absolute path) or `s3://bucket/prefix`."""
+
+    name: str = _checked(_name)
+    uri: str = _checked(_uri)
+    role_arn: str | None = _checked(_role_arn, None)
+    arrival: Arrival = Arrival.LAST_MODIFIED
+    lookback_days: int = _checked(_between(0, 366), 1)
+    aws_conn_id: str | None = None
+
+    @property
+    def is_s3(self) -> bool:
+        """Whether the source is a bucket rather than a folder."""
+        return self.uri.startswith("s3://")
+
+
+@dataclass(frozen=True)
+class LakeSettings:
+    """The lake's folder, and the places in it (all absolute)."""
+
+    path: Path
+
+    @property
+    def catalog(self) -> Path:
+        """The DuckLake catalogue."""
+        return self.path / "catalog.sqlite"
+
+    @property
+    def data(self) -> Path:
+        """The DuckLake data files."""
+        return self.path / "data"
+
+    @property
+    def raw(self) -> Path:
+        """What `register` writes: objects, manifests, formats."""
+        return self.path / "raw"
+
+    @property
+    def spool(self) -> Path:
+        """Objects that were fetched once for DuckDB to read."""
+        return self.path / "spool"
+
+    @property
+    def quality(self) -> Path:
+        """The Great Expectations project, Data Docs and failing rows."""
+        return self.path / "quality"
+
+    @property
+    def dbt(self) -> Path:
+        """What dbt writes beside the lake: compiled models and logs."""
+        return self.path / "dbt"
+
+    @property
+    def run_lock(self) -> Path:
+        """The file whose lock lets one writer in at a time."""
+        return self.path / "run.lock"
+
+
+@dataclass(frozen=True)
+class Gates:
+    """The thresholds of the gates. Shares lie between 0 and 1."""
+
+    max_malformed_share: float = _checked(_SHARE, 0.01)
+    warn_malformed_share: float = _checked(_SHARE, 0.001)
+    silent_flow_log: Severity = Severity.ERROR
+    retired_flow_logs: tuple[str, ...] = _checked(_each(_flow_log), ())
+    max_event_age_hours: int = _checked(_between(0, 24 * 3660), 48)
+    max_event_ahead_minutes: int = _checked(_between(0, 24 * 60), 10)
+    min_objects: int = _checked(_between(0, 10**9), 0)
+    unreadable_objects: Severity = Severity.WARN
+    volume_drop_share: float = _checked(_SHARE, 0.9)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that a run needs to know about its deployment."""
+
+    sources: tuple[Source, ...]
+    lake: LakeSettings
+    target: Target = Target.DUCKDB
+    gates: Gates = field(default_factory=Gates)
+    nat_gateways: tuple[str, ...] = _checked(_each(_nat_gateway), ())
+    internal_cidrs: tuple[str, ...] = _checked(_each(_cidr), INTERNAL_CIDRS)
+    overlapping_cidrs: tuple[str, ...] = _checked(_each(_cidr), ())
+    device_names: Mapping[str, str] = field(default_factory=dict, metadata={"check": _device_names})
+    config_path: Path | None = field(default=None, metadata={"key": False})
+
+
+def load_settings(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings from `path`, else from $FLOWLAKE_CONFIG, else from ./flowlake.yaml.
+
+    Relative paths in the file are relative to the file. FLOWLAKE_LAKE_PATH (relative to the working folder) and
+    FLOWLAKE_TARGET stand above it. Raises SettingsError with one line that names the key path and the file.
+    """
+    config = find_config(path, environ)
+    raw = _read_yaml(config)
+    lake_path, target = environ.get(LAKE_PATH_VARIABLE), environ.get(TARGET_VARIABLE)
+    if lake_path and raw.get("lake") is None:
+        raw = {**raw, "lake": {"path": lake_path}}
+    try:
+        settings = cast("Settings", _build(Settings, raw, ""))
+        _check_sources(settings.sources)
+    except _KeyPathError as error:
+        message = " ".join(f"{error.key}: {error.reason} (in {config})".split())
+        raise SettingsError(message) from None
+    if target:
+        try:
+            settings = replace(settings, target=Target(target))
+        except ValueError:
+            message = f"{TARGET_VARIABLE}: {_not_one_of(target, [member.value for member in Target])}"
+            raise SettingsError(message) from None
+    folder = config.parent
+    lake = Path.cwd() / _user(lake_path) if lake_path else folder / _user(str(settings.lake.path))
+    return replace(
+        settings,
+        sources=tuple(
+            source if source.is_s3 else replace(source, uri=str(_normal(folder / _user(source.uri))))
+            for source in settings.sources
+        ),
+        lake=LakeSettings(path=_normal(lake)),
+        config_path=config,
+    )
+
+
+def find_config(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Path:
+    """The absolute path of the settings file that applies. Raises SettingsError when there is none."""
+    named = str(path) if path else environ.get(CONFIG_VARIABLE)
+    config = _normal(Path.cwd() / (_user(named) if named else DEFAULT_CONFIG))
+    if config.is_file():
+        return config
+    advice = "pass --config, set FLOWLAKE_CONFIG, or write it: sources (each with name and uri) and lake.path"
+    message = f"there is no settings file {config}: {advice}"
+    raise SettingsError(message)
+
+
+def _user(text: str) -> Path:
+    return Path(text).expanduser()
+
+
+def _normal(path: Path) -> Path:
+    # Not resolve(): a symlinked folder keeps the name that the user gave it.
+    return Path(os.path.normpath(path))
+
+
+class _KeyPathError(Exception):
+    """What is wrong at one key of the file."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(f"{key}: {reason}")
+        self.key = key
+        self.reason = reason
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML in which a key given twice is an error: PyYAML keeps the last one without a word."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """Refuse a mapping that holds a key twice, and keys that cannot be hashed."""
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, (list, dict)) or key in seen:
+                problem = f"the key {key!r} stands twice" if not isinstance(key, (list, dict)) else "a key must be text"
+                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _read_yaml(config: Path) -> dict[str, Any]:
+    try:
+        raw = yaml.load(config.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506 (a SafeLoader)
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"cannot read the settings file {config}: {error}"
+        raise SettingsError(message) from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "not YAML"
+        message = f"{config} is not valid YAML{where}: {problem}"
+        raise SettingsError(message) from None
+    if not isinstance(raw, dict):
+        message = f"{config} must be a mapping with the keys sources and lake, but is {_kind(raw)}"
+        raise SettingsError(message)
+    return raw
+
+
+def _build(cls: type, raw: Any, path: str) -> Any:
+    """An instance of a dataclass from a YAML mapping; `path` is the key path so far, empty at the top."""
+    if not isinstance(raw, dict):
+        raise _KeyPathError(path, f"must be a mapping, but is {_kind(raw)}")
+    known = {item.name: item for item in fields(cls) if item.metadata.get("key", True)}
+    for key in raw:
+        if key not in known:
+            raise _KeyPathError(_join(path, str(key)), f"unknown key{_did_you_mean(str(key), known)}")
+    hints = get_type_hints(cls)
+    values: dict[str, Any] = {}
+    for name, item in known.items():
+        key = _join(path, name)
+        if name in raw:
+            values[name] = _check(_convert(hints[name], raw[name], key), item, key)
+        elif item.default is MISSING and item.default_factory is MISSING:
+            raise _KeyPathError(key, "is missing: the key is required")
+    return cls(**values)
+
+
+def _check(value: Any, item: Field[Any], key: str) -> Any:
+    check = item.metadata.get("check")
+    if check is None:
+        return value
+    try:
+        return check(value)
+    except _AtError as error:
+        raise _KeyPathError(f"{key}{error.suffix}", str(error)) from None
+    except ValueError as error:
+        raise _KeyPathError(key, str(error)) from None
+
+
+_PLAIN: dict[Any, tuple[tuple[type, ...], str]] = {
+    str: ((str,), "text"),
+    int: ((int,), "a whole number"),
+    float: ((int, float), "a number"),
+    Path: ((str,), "a path"),
+}
+
+
+def _convert(hint: Any, value: Any, key: str) -> Any:
+    """The value as the type that a dataclass wants; nothing is cast silently, so `"5"` is not 5 and yes is not 1."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return None if value is None else _convert(arguments[0], value, key)
+    if value is None:
+        raise _KeyPathError(key, "is empty: give it a value or leave the key out")
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise _KeyPathError(key, f"must be a list, but is {_kind(value)}")
+        return tuple(_convert(arguments[0], item, f"{key}[{index}]") for index, item in enumerate(value))
+    if origin is not None and issubclass(origin, Mapping):
+        return _convert_mapping(arguments, value, key)
+    if is_dataclass(hint):
+        return _build(cast("type", hint), value, key)
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        members = [member.value for member in hint]
+        if value not in members:
+            raise _KeyPathError(key, _not_one_of(value, members))
+        return hint(value)
+    kinds, name = _PLAIN[hint]
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        raise _KeyPathError(key, f"must be {name}, but is {_kind(value)}")
+    if hint is Path and not value:
+        raise _KeyPathError(key, "must be a path, but is empty")
+    return value if hint is int else hint(value)
+
+
+def _convert_mapping(arguments: tuple[Any, ...], value: Any, key: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _KeyPathError(key, f"must be a mapping, but is {_kind(value)}")
+    converted = {}
+    for name, item in value.items():
+        if not isinstance(name, str):
+            raise _KeyPathError(f"{key}.{name}", f"the key must be text, but is {_kind(name)}: put it in quotes")
+        converted[name] = _convert(arguments[1], item, f"{key}.{name}")
+    return converted
+
+
+def _check_sources(sources: tuple[Source, ...]) -> None:
+    if not sources:
+        raise _KeyPathError("sources", "must hold at least one source")
+    seen: dict[str, int] = {}
+    for index, source in enumerate(sources):
+        if source.name in seen:
+            other = f"sources[{seen[source.name]}]"
+            raise _KeyPathError(f"sources[{index}].name", f"{source.name!r} is already the name of {other}")
+        seen[source.name] = index
+        for key in ("role_arn", "aws_conn_id"):
+            if getattr(source, key) and not source.is_s3:
+                raise _KeyPathError(f"sources[{index}].{key}", "is only for s3:// sources")
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _did_you_mean(name: str, known: Mapping[str, object]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f", did you mean {close[0]}?" if close else f"; known here: {', '.join(known)}"
+
+
+def _not_one_of(value: object, members: list[str]) -> str:
+    close = difflib.get_close_matches(str(value), members, n=1)
+    hint = f", did you mean {close[0]}?" if close else ""
+    return f"{value!r} is unknown{hint} (there is: {', '.join(members)})"
+
+
+def _kind(value: object) -> str:
+    """What a YAML value is, in words."""
+    if isinstance(value, bool):
+        return f"the yes/no value {str(value).lower()}"
+    names = {dict: "a mapping", list: "a list", type(None): "empty"}
+    shown = repr(value) if isinstance(value, str) else str(value)
+    return names.get(type(value)) or f"the {_WORDS.get(type(value), type(value).__name__)} {shown}"
+
+
+_WORDS: dict[type, str] = {int: "number", float: "number", str: "text"}
