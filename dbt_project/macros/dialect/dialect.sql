@@ -1,0 +1,93 @@
+{#-
+  Every difference between the engines, as dispatched macros. A model never asks for its target. A `default__`
+  raises: an engine without a body here is not supported, and says so at compile time.
+-#}
+{% macro unsupported_dialect(name) -%}
+    {{ exceptions.raise_compiler_error("macro " ~ name ~ " has no body for the engine '" ~ target.type ~ "'") }}
+{%- endmacro %}
+
+{#- Unix seconds (bigint) -> timestamp in UTC, without a zone. -#}
+{% macro epoch_to_timestamp(seconds) -%}{{ return(adapter.dispatch("epoch_to_timestamp", "flowlake")(seconds)) }}{%- endmacro %}
+{% macro default__epoch_to_timestamp(seconds) -%}{{ unsupported_dialect("epoch_to_timestamp") }}{%- endmacro %}
+{% macro duckdb__epoch_to_timestamp(seconds) -%}make_timestamp({{ seconds }} * 1000000){%- endmacro %}
+
+{#- 'YYYY-MM-DDTHH' -> timestamp of that hour. -#}
+{% macro hour_to_timestamp(arrival_hour) -%}{{ return(adapter.dispatch("hour_to_timestamp", "flowlake")(arrival_hour)) }}{%- endmacro %}
+{% macro default__hour_to_timestamp(arrival_hour) -%}{{ unsupported_dialect("hour_to_timestamp") }}{%- endmacro %}
+{% macro duckdb__hour_to_timestamp(arrival_hour) -%}strptime({{ arrival_hour }}, '%Y-%m-%dT%H'){%- endmacro %}
+
+{#- Timestamp -> 'YYYY-MM-DDTHH'. -#}
+{% macro timestamp_to_hour(moment) -%}{{ return(adapter.dispatch("timestamp_to_hour", "flowlake")(moment)) }}{%- endmacro %}
+{% macro default__timestamp_to_hour(moment) -%}{{ unsupported_dialect("timestamp_to_hour") }}{%- endmacro %}
+{% macro duckdb__timestamp_to_hour(moment) -%}strftime({{ moment }}, '%Y-%m-%dT%H'){%- endmacro %}
+
+{#- Text -> array of the fields between single spaces. -#}
+{% macro split_fields(line) -%}{{ return(adapter.dispatch("split_fields", "flowlake")(line)) }}{%- endmacro %}
+{% macro default__split_fields(line) -%}{{ unsupported_dialect("split_fields") }}{%- endmacro %}
+{% macro duckdb__split_fields(line) -%}string_split({{ line }}, ' '){%- endmacro %}
+
+{#- The field at a position from 1, null beyond the end. -#}
+{% macro field_at(fields, position) -%}{{ return(adapter.dispatch("field_at", "flowlake")(fields, position)) }}{%- endmacro %}
+{% macro default__field_at(fields, position) -%}{{ unsupported_dialect("field_at") }}{%- endmacro %}
+{% macro duckdb__field_at(fields, position) -%}{{ fields }}[{{ position }}]{%- endmacro %}
+
+{% macro field_count(fields) -%}{{ return(adapter.dispatch("field_count", "flowlake")(fields)) }}{%- endmacro %}
+{% macro default__field_count(fields) -%}{{ unsupported_dialect("field_count") }}{%- endmacro %}
+{% macro duckdb__field_count(fields) -%}len({{ fields }}){%- endmacro %}
+
+{#- Does the whole text match the regular expression? Null for null. -#}
+{% macro matches(text, pattern) -%}{{ return(adapter.dispatch("matches", "flowlake")(text, pattern)) }}{%- endmacro %}
+{% macro default__matches(text, pattern) -%}{{ unsupported_dialect("matches") }}{%- endmacro %}
+{% macro duckdb__matches(text, pattern) -%}regexp_full_match({{ text }}, '{{ pattern }}'){%- endmacro %}
+
+{#- Two lists of expressions -> map of text to text; null without entries. -#}
+{% macro text_map(names, expressions) -%}{{ return(adapter.dispatch("text_map", "flowlake")(names, expressions)) }}{%- endmacro %}
+{% macro default__text_map(names, expressions) -%}{{ unsupported_dialect("text_map") }}{%- endmacro %}
+{% macro duckdb__text_map(names, expressions) -%}
+    {%- if names -%} map([{{ names | join(", ") }}], [{{ expressions | join(", ") }}])
+    {%- else -%} cast(null as map(varchar, varchar))
+    {%- endif -%}
+{%- endmacro %}
+
+{#- Aggregate: bitwise or. -#}
+{% macro bit_or_agg(expression) -%}{{ return(adapter.dispatch("bit_or_agg", "flowlake")(expression)) }}{%- endmacro %}
+{% macro default__bit_or_agg(expression) -%}{{ unsupported_dialect("bit_or_agg") }}{%- endmacro %}
+{% macro duckdb__bit_or_agg(expression) -%}bit_or({{ expression }}){%- endmacro %}
+
+{#- Is this bit (1, 2, 4, …) set? -#}
+{% macro has_bit(flags, bit) -%}{{ return(adapter.dispatch("has_bit", "flowlake")(flags, bit)) }}{%- endmacro %}
+{% macro default__has_bit(flags, bit) -%}{{ unsupported_dialect("has_bit") }}{%- endmacro %}
+{% macro duckdb__has_bit(flags, bit) -%}(({{ flags }} & {{ bit }}) <> 0){%- endmacro %}
+
+{#- Expressions -> a text of 32 hexadecimal digits that is the same on every engine. -#}
+{% macro hash_key(expressions) -%}{{ return(adapter.dispatch("hash_key", "flowlake")(expressions)) }}{%- endmacro %}
+{% macro default__hash_key(expressions) -%}{{ unsupported_dialect("hash_key") }}{%- endmacro %}
+{% macro duckdb__hash_key(expressions) -%}
+    md5(concat_ws('|', {% for expression in expressions %}cast({{ expression }} as varchar){{ ", " if not loop.last }}{% endfor %}))
+{%- endmacro %}
+
+{#- Is the address (text) inside one of the networks? False for null and for text that is no address. -#}
+{% macro in_networks(address, networks) -%}{{ return(adapter.dispatch("in_networks", "flowlake")(address, networks)) }}{%- endmacro %}
+{% macro default__in_networks(address, networks) -%}{{ unsupported_dialect("in_networks") }}{%- endmacro %}
+{% macro duckdb__in_networks(address, networks) -%}
+    {%- if networks -%}
+        coalesce(
+            {% for network in networks -%}
+                (try_cast({{ address }} as inet) <<= inet '{{ checked_network(network) }}'){{ " or " if not loop.last }}
+            {%- endfor %},
+            false
+        )
+    {%- else -%} false
+    {%- endif -%}
+{%- endmacro %}
+
+{#- Networks come from the settings; they are checked again here because they become SQL text. -#}
+{% macro checked_network(network) -%}
+    {%- if not modules.re.match('^[0-9a-fA-F:.]+(/[0-9]{1,3})?$', network) -%}
+        {{ exceptions.raise_compiler_error("not a network: '" ~ network ~ "'") }}
+    {%- endif -%}
+    {{ network }}
+{%- endmacro %}
+
+{#- A text literal. -#}
+{% macro text_literal(text) -%}'{{ text | string | replace("'", "''") }}'{%- endmacro %}

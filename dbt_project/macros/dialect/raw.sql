@@ -1,0 +1,93 @@
+{#-
+  How each engine reads the raw layer: whole lines of text objects by format, and Parquet records by name.
+
+  On DuckDB the files are those that the window's manifests list. Their names reach DuckDB as session variables, set
+  before the model runs, never as SQL text: an object's key is whatever somebody chose.
+-#}
+{% macro raw_text_lines(format_id) -%}{{ return(adapter.dispatch("raw_text_lines", "flowlake")(format_id)) }}{%- endmacro %}
+{% macro default__raw_text_lines(format_id) -%}{{ unsupported_dialect("raw_text_lines") }}{%- endmacro %}
+{#-
+  latin-1 makes one character of every byte, so any bytes at all are read and length(line) is their number; the
+  delimiter cannot occur; no quotes, escapes or comments. An empty line is a null.
+-#}
+{% macro duckdb__raw_text_lines(format_id) -%}
+    read_csv(
+        getvariable('text_lines_{{ checked_format_id(format_id) | replace("-", "_") }}'),
+        columns = {'line': 'varchar'}, header = false, auto_detect = false, delim = '\x1f\x1f\x1f',
+        quote = '', escape = '', comment = '', strict_mode = false, encoding = 'latin-1', new_line = '\n',
+        max_line_size = 16777216, buffer_size = 33554432, compression = 'gzip', filename = 'read_path'
+    )
+{%- endmacro %}
+
+{% macro raw_parquet_records() -%}{{ return(adapter.dispatch("raw_parquet_records", "flowlake")()) }}{%- endmacro %}
+{% macro default__raw_parquet_records() -%}{{ unsupported_dialect("raw_parquet_records") }}{%- endmacro %}
+{% macro duckdb__raw_parquet_records() -%}
+    read_parquet(getvariable('parquet_records'), union_by_name = true, filename = 'read_path')
+{%- endmacro %}
+
+{#- Statements that make the two above ready for the window; [] where an engine needs none. -#}
+{% macro prepare_raw_reads() -%}{{ return(adapter.dispatch("prepare_raw_reads", "flowlake")()) }}{%- endmacro %}
+{% macro default__prepare_raw_reads() -%}{{ unsupported_dialect("prepare_raw_reads") }}{%- endmacro %}
+{% macro duckdb__prepare_raw_reads() -%}
+    {%- for format in window_formats() -%}
+        set variable text_lines_{{ checked_format_id(format.format_id) | replace("-", "_") }} = (
+            {{ manifest_paths("text_lines/format_id=" ~ format.format_id) }}
+        );
+    {%- endfor -%}
+    {%- if window_has_parquet() -%}
+        set variable parquet_records = ({{ manifest_paths("parquet_records") }});
+    {%- endif -%}
+    select 1
+{%- endmacro %}
+
+{% macro manifest_paths(folder) -%}
+    select list(path order by path)
+    from (
+        select unnest(string_split(content, chr(10))) as path, filename
+        from read_text({{ text_literal(env_var("FLOWLAKE_LAKE_PATH") ~ "/raw/" ~ folder ~ "/*/manifest") }})
+    )
+    where path <> '' and {{ in_arrival_window("regexp_extract(filename, 'arrival_hour=([^/]+)/manifest$', 1)") }}
+{%- endmacro %}
+
+{% macro checked_format_id(format_id) -%}
+    {%- if not modules.re.match('^[a-z0-9-]+$', format_id) -%}
+        {{ exceptions.raise_compiler_error("not a format id: '" ~ format_id ~ "'") }}
+    {%- endif -%}
+    {{ format_id }}
+{%- endmacro %}
+
+{#- The columns that the window's Parquet objects have: name -> type, as the engine reports them. -#}
+{% macro parquet_columns() -%}
+    {%- set columns = {} -%}
+    {%- do run_query(prepare_raw_reads()) -%}
+    {%- for row in run_query("describe select * from " ~ raw_parquet_records()).rows -%}
+        {%- do columns.update({row[0]: row[1]}) -%}
+    {%- endfor -%}
+    {{ return(columns) }}
+{%- endmacro %}
+
+{#- The formats of the window's text objects: [{format_id, header, fields: [{position, name, column}]}]. -#}
+{% macro window_formats() -%}
+    {%- if not execute or flags.WHICH == 'test' -%} {{ return([]) }} {%- endif -%}
+    {%- set rows = run_query(
+        "select format_id, position, field_name, column_name, header from " ~ source("raw", "formats")
+        ~ " where format_id in (select format_id from " ~ source("raw", "objects")
+        ~ " where status = 'readable' and kind = 'text' and " ~ in_arrival_window("arrival_hour") ~ ") order by 1, 2"
+    ).rows -%}
+    {%- set formats = {} -%}
+    {%- for row in rows -%}
+        {%- if row[0] not in formats -%}
+            {%- do formats.update({row[0]: {"format_id": row[0], "header": row[4], "fields": []}}) -%}
+        {%- endif -%}
+        {%- do formats[row[0]]["fields"].append({"position": row[1], "name": row[2], "column": row[3]}) -%}
+    {%- endfor -%}
+    {{ return(formats.values() | list) }}
+{%- endmacro %}
+
+{% macro window_has_parquet() -%}
+    {%- if not execute or flags.WHICH == 'test' -%} {{ return(false) }} {%- endif -%}
+    {{ return(run_query(
+        "select count(*) from " ~ source("raw", "objects")
+        ~ " where status = 'readable' and kind = 'parquet' and " ~ in_arrival_window("arrival_hour")
+    ).columns[0].values()[0] > 0) }}
+{%- endmacro %}

@@ -1,0 +1,51 @@
+{#-
+  Materialization `replaced`: the table keeps all that lies outside of the scope (config `replaces`) and holds,
+  inside of it, exactly what the model selects. Delete and insert are one transaction. A killed run leaves the old
+  rows; the same run again leaves the same rows. dbt's own incremental writes every row twice (temporary table,
+  then target); this one writes once.
+-#}
+{% materialization replaced, adapter="duckdb" -%}
+    {%- set existing = load_cached_relation(this) -%}
+    {%- set target_relation = this.incorporate(type="table") -%}
+    {%- if not config.get("contract").enforced -%}
+        {{ exceptions.raise_compiler_error("a `replaced` model needs an enforced contract: " ~ this) }}
+    {%- endif -%}
+    {%- set columns = model.columns.values() | list -%}
+
+    {{ run_hooks(pre_hooks, inside_transaction=False) }}
+
+    {% if existing is none %}
+        {% call statement("create") -%}
+            create table {{ target_relation }} {{ get_table_columns_and_constraints() }}
+        {%- endcall %}
+        {% if config.get("partitioned_by") %}
+            {% call statement("partition") -%}
+                alter table {{ target_relation }} set partitioned by ({{ config.get("partitioned_by") }})
+            {%- endcall %}
+        {% endif %}
+        {% do adapter.commit() %}
+    {% else %}
+        {%- set present = adapter.get_columns_in_relation(existing) | map(attribute="name") | map("lower") | list -%}
+        {% for column in columns if column.name | lower not in present %}
+            {% call statement("add_column") -%}
+                alter table {{ target_relation }} add column {{ adapter.quote(column.name) }} {{ column.data_type }}
+            {%- endcall %}
+        {% endfor %}
+    {% endif %}
+
+    {{ run_hooks(pre_hooks, inside_transaction=True) }}
+    {%- set names = get_quoted_csv(columns | map(attribute="name")) -%}
+    {{ get_assert_columns_equivalent(sql) }}
+    {% call statement("main") -%}
+        delete from {{ target_relation }} where {{ replaced_scope(config.require("replaces")) }};
+        insert into {{ target_relation }} ({{ names }})
+        select {{ names }}
+        from ({{ sql }}) as replacement
+    {%- endcall %}
+    {% do persist_docs(target_relation, model) %}
+    {{ run_hooks(post_hooks, inside_transaction=True) }}
+    {% do adapter.commit() %}
+    {{ run_hooks(post_hooks, inside_transaction=False) }}
+
+    {{ return({"relations": [target_relation]}) }}
+{%- endmaterialization %}

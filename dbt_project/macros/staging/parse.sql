@@ -1,0 +1,134 @@
+{#-
+  Parsing is the same for text and Parquet: `texts` maps a known field name to the SQL expression of its text, in
+  which a dash stands for "not applicable" and null for "this format has no such field".
+-#}
+
+{#- The typed columns of every field that flow logs can have, null where this format lacks it. -#}
+{% macro typed_fields(texts) -%}
+    {%- for field in flow_log_fields() %}
+    {{ typed_field(field, texts.get(field.name)) }} as {{ adapter.quote(field.column) }},
+    {%- endfor %}
+{%- endmacro %}
+
+{% macro typed_field(field, text) -%}
+    {%- if field.name in ("start", "end") -%}
+        {%- if text -%}
+            {{ epoch_to_timestamp("case when " ~ in_time_range(text) ~ " then try_cast(nullif(" ~ text ~ ", '-') as bigint) end") }}
+        {%- else -%} cast(null as timestamp)
+        {%- endif -%}
+    {%- elif not text -%} cast(null as {{ field.type }})
+    {%- elif field.type == "varchar" -%} nullif({{ text }}, '-')
+    {%- else -%} try_cast(nullif({{ text }}, '-') as {{ field.type }})
+    {%- endif -%}
+{%- endmacro %}
+
+{#- Unix seconds of the years up to 2286: ten digits. Later times are no flow log's. -#}
+{% macro in_time_range(text) -%} length({{ text }}) <= 10 {%- endmacro %}
+
+{#-
+  What a well-formed field looks like. Engines cast leniently and differently ('1.5', '1e3', ' 7'), so numbers are
+  checked as text: nine digits fit an integer; fifteen digits of bytes in one capture window are a petabyte.
+-#}
+{% macro field_pattern(field) -%}
+    {%- if field.name in ("start", "end") -%} [0-9]{1,10}
+    {%- elif field.type == "integer" -%} [0-9]{1,9}
+    {%- elif field.type == "bigint" -%} [0-9]{1,15}
+    {%- elif field.name in ("srcaddr", "dstaddr", "pkt-srcaddr", "pkt-dstaddr") -%} [0-9a-fA-F:.]{2,45}
+    {%- endif -%}
+{%- endmacro %}
+
+{#-
+  The name of the first field whose text is not what its type allows, else null. One regular expression over all the
+  checked fields together decides; only a line that fails it is looked at field by field.
+-#}
+{% macro first_bad_field(texts) -%}
+    {%- set checked = [] -%}
+    {%- for field in flow_log_fields() if texts.get(field.name) and field_pattern(field) | trim -%}
+        {%- do checked.append({"name": field.name, "text": texts[field.name], "pattern": "(-|" ~ field_pattern(field) | trim ~ ")"}) -%}
+    {%- endfor -%}
+    {%- if not checked -%} cast(null as varchar)
+    {%- else -%}
+    case
+        when {{ matches(checked | map(attribute="text") | join(" || ' ' || "), checked | map(attribute="pattern") | join(" ")) }} then null
+        {%- for field in checked %}
+        when not {{ matches(field.text, field.pattern) }} then '{{ field.name }}'
+        {%- endfor %}
+    end
+    {%- endif -%}
+{%- endmacro %}
+
+{#- One format's lines, parsed: the columns that classify_lines asks for. -#}
+{% macro parsed_text_lines(format) -%}
+    {%- set texts = {} -%}
+    {%- set extra_names = [] -%}
+    {%- set extra_texts = [] -%}
+    {%- for field in format.fields -%}
+        {%- set text = field_at("fields", field.position) -%}
+        {%- if field.column -%} {%- do texts.update({field.name: text}) -%}
+        {%- else -%} {%- do extra_names.append(text_literal(field.name)) -%} {%- do extra_texts.append(text) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    select
+        read_path,
+        {{ typed_fields(texts) }}
+        {{ text_map(extra_names, extra_texts) }} as extra_fields,
+        line as line_text,
+        length(line) as line_bytes,
+        line in ({{ text_literal(format.header) }}, {{ text_literal("\u00ef\u00bb\u00bf" ~ format.header) }}) as is_header,
+        {{ field_count("fields") }} as fields_seen,
+        {{ format.fields | length }} as fields_expected,
+        {{ first_bad_field(texts) }} as bad_field,
+        {{ "true" if "srcaddr" in texts or "pkt-srcaddr" in texts else "false" }} as has_addresses
+    from (
+        select
+            read_path,
+            line,
+            {{ split_fields("line") }} as fields
+        from {{ raw_text_lines(format.format_id) }}
+        where line is not null
+    ) as split_lines
+{%- endmacro %}
+
+{#- Parquet records, parsed likewise; `columns` maps the column names that the window's objects have to their types. -#}
+{% macro parsed_parquet_records(columns) -%}
+    {%- set texts = {} -%}
+    {%- set known = [] -%}
+    {%- for field in flow_log_fields() if field.raw_column in columns -%}
+        {%- do texts.update({field.name: "coalesce(cast(" ~ adapter.quote(field.raw_column) ~ " as varchar), '-')"}) -%}
+        {%- do known.append(field.raw_column) -%}
+    {%- endfor -%}
+    {%- set extra_names = [] -%}
+    {%- set extra_texts = [] -%}
+    {%- for column in columns if column not in known and column != "read_path" -%}
+        {%- do extra_names.append(text_literal(column)) -%}
+        {%- do extra_texts.append("cast(" ~ adapter.quote(column | replace('"', '""')) ~ " as varchar)") -%}
+    {%- endfor -%}
+    select
+        read_path,
+        {{ typed_fields(texts) }}
+        {{ text_map(extra_names, extra_texts) }} as extra_fields,
+        {{ (texts.values() | list or ["''"]) | join(" || ' ' || ") }} as line_text,
+        0 as line_bytes,
+        false as is_header,
+        {{ columns | length }} as fields_seen,
+        {{ columns | length }} as fields_expected,
+        {{ first_bad_field(texts) }} as bad_field,
+        {{ "true" if "srcaddr" in texts or "pkt-srcaddr" in texts else "false" }} as has_addresses
+    from {{ raw_parquet_records() }}
+{%- endmacro %}
+
+{#- Nothing arrived: the same columns, no rows. -#}
+{% macro parsed_nothing() -%}
+    select
+        cast(null as varchar) as read_path,
+        {{ typed_fields({}) }}
+        cast(null as map(varchar, varchar)) as extra_fields,
+        cast(null as varchar) as line_text,
+        0 as line_bytes,
+        false as is_header,
+        0 as fields_seen,
+        0 as fields_expected,
+        cast(null as varchar) as bad_field,
+        false as has_addresses
+    where false
+{%- endmacro %}

@@ -1,0 +1,137 @@
+"""dbt as a child process, in its own environment.
+
+Its pins and Airflow's exclude each other (docs/adr), so nothing here imports it; what it needs goes in by its command
+line and its environment, what it did comes back in its run_results.json.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flowlake.errors import FlowlakeError
+from flowlake.lake.duck import install_extensions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from flowlake.lake.windows import Window
+    from flowlake.settings import Settings
+
+log = logging.getLogger(__name__)
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PROJECT = Path(os.environ.get("FLOWLAKE_DBT_PROJECT", REPOSITORY / "dbt_project"))
+
+
+class DbtError(FlowlakeError):
+    """A model, a test or dbt itself failed; the message names the first of them."""
+
+
+@dataclass(frozen=True)
+class DbtRun:
+    """What one dbt invocation built."""
+
+    models: int
+    tests: int
+    seconds_by_node: dict[str, float]
+    manifest: Path
+
+
+def executable() -> Path:
+    """Where dbt is: FLOWLAKE_DBT, else the environment that `make setup` makes beside this one."""
+    chosen = os.environ.get("FLOWLAKE_DBT")
+    path = Path(chosen) if chosen else REPOSITORY / ".venv-dbt" / "bin" / "dbt"
+    if not path.exists():
+        raise DbtError(f"there is no dbt at {path}: run `make setup`, or set FLOWLAKE_DBT to its dbt executable")
+    return path
+
+
+def run_variables(settings: Settings, window: Window | None) -> dict[str, object]:
+    """The variables that the models read; lists and names are quoted again where they become SQL."""
+    variables: dict[str, object] = {
+        "nat_gateways": list(settings.nat_gateways),
+        "internal_cidrs": list(settings.internal_cidrs),
+        "overlapping_cidrs": list(settings.overlapping_cidrs),
+        "device_names": dict(settings.device_names),
+    }
+    if window is not None:
+        variables["arrival_from"] = window.start.strftime("%Y-%m-%dT%H")
+        variables["arrival_to"] = window.end.strftime("%Y-%m-%dT%H")
+    return variables
+
+
+def build(settings: Settings, window: Window, select: Sequence[str]) -> DbtRun:
+    """Run `dbt build` over a selection for a window.
+
+    Raises:
+        DbtError: with the first failing node and its message; all of dbt's log lies in `<lake>/dbt/logs`.
+    """
+    install_extensions()
+    home = settings.lake.path.resolve() / "dbt"
+    (home / "spill").mkdir(parents=True, exist_ok=True)
+    command = [
+        str(executable()),
+        "--no-use-colors",
+        "--log-path",
+        str(home / "logs"),
+        "build",
+        "--project-dir",
+        str(PROJECT),
+        "--profiles-dir",
+        str(PROJECT),
+        "--target",
+        settings.target.value,
+        "--target-path",
+        str(home / "target"),
+        "--vars",
+        json.dumps(run_variables(settings, window)),
+        "--select",
+        *select,
+    ]
+    environment = {
+        **os.environ,
+        "FLOWLAKE_LAKE_PATH": str(settings.lake.path.resolve()),
+        "FLOWLAKE_TARGET": settings.target.value,
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+        "DO_NOT_TRACK": "1",
+    }
+    # A Python path of Airflow's or of ours would put this environment's packages before dbt's.
+    for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"):
+        environment.pop(name, None)
+    results = home / "target" / "run_results.json"
+    results.unlink(missing_ok=True)
+    tail: list[str] = []
+    with subprocess.Popen(  # noqa: S603 - our own executable, arguments from checked settings, no shell
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=home
+    ) as process:
+        if process.stdout is not None:
+            for line in process.stdout:
+                text = line.rstrip()
+                if text:
+                    log.info("dbt: %s", text)
+                    tail = [*tail[-30:], text]
+    if not results.exists():
+        raise DbtError(f"dbt ended with code {process.returncode} before it ran anything: {' | '.join(tail[-6:])}")
+    outcome = json.loads(results.read_text())["results"]
+    failures = [result for result in outcome if result["status"] in ("error", "fail", "runtime error")]
+    if failures or process.returncode != 0:
+        first = failures[0] if failures else {"unique_id": "dbt", "message": " | ".join(tail[-6:])}
+        message = " ".join(str(first["message"]).split())
+        raise DbtError(
+            f"dbt: {first['unique_id'].split('.')[-1]} failed ({len(failures)} in all): {message[:600]}; "
+            f"the whole log is {home / 'logs' / 'dbt.log'}"
+        )
+    return DbtRun(
+        models=sum(result["unique_id"].startswith("model.") for result in outcome),
+        tests=sum(result["unique_id"].split(".")[0] in ("test", "unit_test") for result in outcome),
+        seconds_by_node={result["unique_id"]: float(result["execution_time"]) for result in outcome},
+        manifest=home / "target" / "manifest.json",
+    )
+
+
