@@ -1,0 +1,75 @@
+"""What a Parquet object's footer says: its rows and columns, without reading a row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flowlake.lake.objects import ObjectProblem, Reason, shown
+from flowlake.records.fields import FIELDS_BY_COLUMN
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FOOTER_STEP = 64 * 1024
+"""How much of an object's end is read for its footer at first, in bytes."""
+
+_TAIL = 8  # the footer's length (4 bytes, little endian) and the magic PAR1
+
+
+@dataclass(frozen=True)
+class ParquetFacts:
+    """What a footer says; `unknown_fields` are columns that nobody knows yet."""
+
+    rows: int
+    columns: tuple[str, ...]
+    unpacked_bytes: int
+
+    @property
+    def unknown_fields(self) -> tuple[str, ...]:
+        """The columns that nobody knows yet, in the order of the file."""
+        return tuple(name for name in self.columns if name not in FIELDS_BY_COLUMN)
+
+
+def inspect_parquet(path: Path) -> ParquetFacts:
+    """Read the footer of a file. Raises ObjectProblem when it is no Parquet, or not a flow log's. OSError passes."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if file.read(4) != b"PAR1":
+            raise ObjectProblem(Reason.BROKEN_PARQUET, "it does not start with PAR1")
+        file.seek(max(size - _TAIL, 0))
+        length = footer_length(file.read())
+        if length > size:
+            detail = f"its footer claims {length} bytes of {size}"
+            raise ObjectProblem(Reason.BROKEN_PARQUET, detail)
+        file.seek(size - length)
+        return parse_footer(file.read())
+
+
+def footer_length(tail: bytes) -> int:
+    """How long the footer is, its last 8 bytes included, from the end of the object."""
+    if len(tail) < _TAIL or tail[-4:] != b"PAR1":
+        raise ObjectProblem(Reason.BROKEN_PARQUET, "it does not end with PAR1")
+    return int.from_bytes(tail[-_TAIL:-4], "little") + _TAIL
+
+
+def parse_footer(footer: bytes) -> ParquetFacts:
+    """What a footer says, from the bytes at the end of the object."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        metadata = parquet.read_metadata(pa.BufferReader(footer))
+        columns = tuple(metadata.schema.to_arrow_schema().names)
+        groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise ObjectProblem(Reason.BROKEN_PARQUET, shown(" ".join(str(error).split()))[:200]) from None
+    if 2 * sum(name in FIELDS_BY_COLUMN for name in columns) < max(len(columns), 1):
+        raise ObjectProblem(Reason.NOT_A_FLOW_LOG, "fewer than half of its columns are fields of flow logs")
+    if len({name.lower() for name in columns}) != len(columns):
+        raise ObjectProblem(Reason.BROKEN_PARQUET, "two of its columns have the same name")
+    return ParquetFacts(
+        rows=metadata.num_rows,
+        columns=columns,
+        unpacked_bytes=sum(group.total_byte_size for group in groups),
+    )

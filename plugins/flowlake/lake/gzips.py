@@ -1,0 +1,280 @@
+"""Unpack a text object once, to know its lines and bytes before an engine reads them.
+
+DuckDB reads a truncated gzip to its cut without a word and ignores a wrong checksum, so what an object holds has to be
+known from elsewhere. Unpacking with isal and counting with numpy costs about a second per gigabyte and core; both
+release the interpreter lock, so objects are inspected in parallel.
+
+A line ends in `\\r\\n`, `\\n` or `\\r`; the last one may lack its end. Bytes of lines are counted without line ends.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from isal import isal_zlib
+
+from flowlake.lake.objects import ObjectProblem, Reason
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+MAX_LINE_BYTES = 16 * 1024 * 1024 - 2
+"""The longest line, as UTF-8 and without its end, that DuckDB reads at `max_line_size=16777216`.
+
+Beyond it DuckDB 1.5.5 fails, or (bytes above 0x7f, two each once decoded) returns no rows without a word.
+"""
+
+FIRST_LINE_LIMIT = 64 * 1024
+"""How far into an object its header is looked for, in bytes."""
+
+# isal's stubs declare its error as an instance of Exception.
+_PackedError = cast("type[Exception]", isal_zlib.IsalError)
+
+_INPUT_STEP = 64 * 1024
+_OUTPUT_STEP = 1024 * 1024  # also the bound that makes a zip bomb harmless
+_HEADER_SIZE = 10
+
+# DuckDB 1.5.5 takes gzip members with a file name or an extra field, and refuses those with a comment, a header
+# checksum or the text flag.
+_REFUSED_FLAGS = 0xFF & ~(0x04 | 0x08)
+
+# DuckDB 1.5.5 refuses the bytes 0x80 to 0x9f as "not latin-1"; 0x1f is the delimiter that must not occur.
+_REFUSED_BYTES = bytes([0x1F, *range(0x80, 0xA0)])
+_READABLE = bytes.maketrans(_REFUSED_BYTES, b"?" * len(_REFUSED_BYTES))
+
+
+@dataclass(frozen=True)
+class TextFacts:
+    """What a whole text object holds.
+
+    `line_count` counts every line, headers and empty ones included; `line_bytes` excludes line ends. `first_line` is
+    the first line that is not blank, None when there is none within FIRST_LINE_LIMIT. `copy_reason` says why DuckDB
+    cannot read the object as it is, though nothing is wrong with it: it reads `write_readable_copy` instead.
+    """
+
+    line_count: int
+    empty_line_count: int
+    line_bytes: int
+    unpacked_bytes: int
+    first_line: bytes | None
+    copy_reason: str | None = None
+
+
+def inspect_text(path: Path) -> TextFacts:
+    """Unpack a gzip object to its end. Raises ObjectProblem with the reason when the engine would not read all of it.
+
+    Several gzip members and zeros after the last one are fine. OSError is the caller's.
+    """
+    counter = _LineCounter()
+    with _mapped(path) as data:
+        stream = _Members(data)
+        for chunk in stream:
+            counter.update(chunk)
+    reasons = [stream.copy_reason, counter.copy_reason]
+    return TextFacts(
+        line_count=counter.line_count,
+        empty_line_count=counter.line_count - counter.filled,
+        line_bytes=counter.total - counter.end_bytes,
+        unpacked_bytes=counter.total,
+        first_line=first_line(bytes(counter.head), is_whole=counter.total <= FIRST_LINE_LIMIT),
+        copy_reason="; ".join(reason for reason in reasons if reason) or None,
+    )
+
+
+def unpack_start(data: bytes, *, is_whole: bool) -> bytes:
+    """Up to FIRST_LINE_LIMIT unpacked bytes of a gzip object whose first bytes, or all, are given.
+
+    Raises ObjectProblem when they are no gzip, or end before the gzip stream does though they are all.
+    """
+    head = bytearray()
+    try:
+        for chunk in _Members(data):
+            head += chunk
+            if len(head) >= FIRST_LINE_LIMIT:
+                break
+    except ObjectProblem as problem:
+        if is_whole or problem.reason is not Reason.TRUNCATED:
+            raise
+    return bytes(head[:FIRST_LINE_LIMIT])
+
+
+def first_line(head: bytes, *, is_whole: bool) -> bytes | None:
+    """The first line that is not blank; None when there is none or, unless the head is all, when it may go on."""
+    lines = head.splitlines(keepends=True)
+    for line in lines:
+        if line.strip():
+            has_end = line.endswith((b"\r", b"\n"))
+            return line.rstrip(b"\r\n") if has_end or is_whole else None
+    return None
+
+
+def write_readable_copy(path: Path, target: Path) -> None:
+    """Write the object as one plain gzip member that DuckDB takes, its refused bytes as `?`, whole or not at all.
+
+    Lines, and the bytes of each, stay as many as they were.
+    """
+    temporary = target.with_name(f".{target.name}.tmp")
+    packer = isal_zlib.compressobj(level=1, wbits=31)
+    with _mapped(path) as data, temporary.open("wb") as out:
+        for chunk in _Members(data):
+            out.write(packer.compress(chunk.translate(_READABLE)))
+        out.write(packer.flush())
+    temporary.replace(target)
+
+
+class _mapped:  # noqa: N801 (a context manager, used as a verb)
+    """A file as bytes that are not copied into memory; an empty file as no bytes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._map: mmap.mmap | None = None
+
+    def __enter__(self) -> mmap.mmap | bytes:
+        with self._path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size == 0:
+                return b""
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return self._map
+
+    def __exit__(self, *_: object) -> None:
+        if self._map is not None:
+            self._map.close()
+
+
+class _Members:
+    """The unpacked chunks of a gzip object, member after member; iterated once."""
+
+    def __init__(self, data: mmap.mmap | bytes) -> None:
+        self._data = data
+        self._refused: set[str] = set()
+
+    @property
+    def copy_reason(self) -> str | None:
+        return "; ".join(sorted(self._refused)) or None
+
+    def __iter__(self) -> Iterator[bytes]:
+        data, size, position = self._data, len(self._data), 0
+        while position < size:
+            if not self._starts_member(position):
+                return
+            stream = isal_zlib.decompressobj(wbits=31)
+            while not stream.eof:
+                if position >= size:
+                    detail = f"cut off after {size} packed bytes"
+                    raise ObjectProblem(Reason.TRUNCATED, detail)
+                pending = data[position : position + _INPUT_STEP]
+                position += len(pending)
+                yield from _inflate(stream, pending, position)
+            position -= len(stream.unused_data)
+
+    def _starts_member(self, position: int) -> bool:
+        """Whether a member starts here; False when only zeros follow. Raises ObjectProblem for anything else."""
+        head = self._data[position : position + _HEADER_SIZE]
+        if head[:3] != b"\x1f\x8b\x08"[: len(head)]:
+            if position == 0:
+                raise ObjectProblem(Reason.NOT_GZIP, _not_gzip(head))
+            if not any(self._data[position:]):
+                self._refused.add("zeros after its gzip stream are left out")
+                return False
+            detail = f"{len(self._data) - position} bytes after its gzip stream"
+            raise ObjectProblem(Reason.TRAILING_GARBAGE, detail)
+        if len(head) < _HEADER_SIZE:
+            detail = f"cut off after {len(self._data)} packed bytes"
+            raise ObjectProblem(Reason.TRUNCATED, detail)
+        if head[3] & _REFUSED_FLAGS:
+            self._refused.add("its gzip header is written plainly")
+        return True
+
+
+def _inflate(stream: isal_zlib.Decompress, pending: bytes, position: int) -> Iterator[bytes]:
+    while True:
+        try:
+            chunk = stream.decompress(pending, _OUTPUT_STEP)
+        except _PackedError as error:
+            reason = Reason.BAD_CHECKSUM if "checksum" in str(error) else Reason.CORRUPT
+            detail = f"at or before packed byte {position}"
+            raise ObjectProblem(reason, detail) from None
+        if chunk:
+            yield chunk
+        pending = stream.unconsumed_tail
+        # A full chunk may leave output behind even when all input is taken.
+        if stream.eof or (not pending and len(chunk) < _OUTPUT_STEP):
+            return
+
+
+def _not_gzip(head: bytes) -> str:
+    return "it looks like text: was it unpacked on the way?" if head.isascii() and head[:1].isalnum() else "no gzip"
+
+
+class _LineCounter:
+    """Counts lines and bytes over chunks, by whole-array operations: never a step of Python per line."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.end_bytes = 0
+        self.filled = 0
+        self.head = bytearray()
+        self._ends = 0
+        self._open = 0  # decoded length of the line that the last chunk left open
+        self._after_end = True
+        self._after_cr = False
+        self._replaced = 0
+
+    @property
+    def line_count(self) -> int:
+        return self._ends + (0 if self._after_end else 1)
+
+    @property
+    def copy_reason(self) -> str | None:
+        return f"{self._replaced} bytes that the engine refuses are read as ?" if self._replaced else None
+
+    def update(self, chunk: bytes) -> None:
+        import numpy as np
+
+        if len(self.head) < FIRST_LINE_LIMIT:
+            self.head += chunk[: FIRST_LINE_LIMIT - len(self.head)]
+        octets: npt.NDArray[np.uint8] = np.frombuffer(chunk, dtype=np.uint8)
+        is_ascii = chunk.isascii()
+        if not is_ascii or b"\x1f" in chunk:
+            self._replaced += int(np.count_nonzero((octets == 0x1F) | ((octets & 0xE0) == 0x80)))
+        is_end = octets == 0x0A
+        ends = int(np.count_nonzero(is_end))
+        end_bytes = ends
+        if b"\r" in chunk or self._after_cr:
+            is_cr = octets == 0x0D
+            pairs = int(np.count_nonzero(is_end[1:] & is_cr[:-1])) + (self._after_cr and bool(is_end[0]))
+            end_bytes += int(np.count_nonzero(is_cr))
+            ends = end_bytes - pairs
+            is_end |= is_cr
+        # A filled line starts where a byte that ends no line follows one that does.
+        self.filled += int(np.count_nonzero(is_end[:-1] > is_end[1:])) + (self._after_end and not is_end[0])
+        self._measure_open(octets, is_end, is_ascii=is_ascii, has_end=end_bytes > 0)
+        self.total += len(chunk)
+        self.end_bytes += end_bytes
+        self._ends += ends
+        self._after_end = bool(is_end[-1])
+        self._after_cr = chunk.endswith(b"\r")
+
+    def _measure_open(
+        self, octets: npt.NDArray[np.uint8], is_end: npt.NDArray[np.bool_], *, is_ascii: bool, has_end: bool
+    ) -> None:
+        """Follow the lines that cross chunks: a line within one chunk cannot reach the limit."""
+        if not has_end:
+            self._grow(octets, is_ascii=is_ascii)
+            return
+        self._grow(octets[: int(is_end.argmax())], is_ascii=is_ascii)
+        self._open = 0
+        last = len(octets) - 1 - int(is_end[::-1].argmax())
+        self._grow(octets[last + 1 :], is_ascii=is_ascii)
+
+    def _grow(self, octets: npt.NDArray[np.uint8], *, is_ascii: bool) -> None:
+        self._open += len(octets) + (0 if is_ascii else int((octets >= 0x80).sum()))
+        if self._open > MAX_LINE_BYTES:
+            detail = f"line {self._ends + 1} or a later one has more than {MAX_LINE_BYTES} bytes"
+            raise ObjectProblem(Reason.LINE_TOO_LONG, detail)

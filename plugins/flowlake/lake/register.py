@@ -1,0 +1,500 @@
+"""Register a window: which objects arrived, what each holds, and what staging is to read.
+
+For every arrival hour of the window this writes the ledger (`raw.objects`) and the manifests, and the formats that were
+met; all of it is replaced when the window is registered again. An object that cannot be read is a row with its reason
+and stops nothing. A source that cannot be listed stops everything, before anything is written.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from flowlake.errors import FlowlakeError
+from flowlake.lake.footers import FOOTER_STEP, footer_length, inspect_parquet, parse_footer
+from flowlake.lake.gzips import FIRST_LINE_LIMIT, first_line, inspect_text, unpack_start
+from flowlake.lake.manifests import read_objects, write_format, write_manifests, write_objects
+from flowlake.lake.objects import Kind, ListedObject, ObjectProblem, ObjectRow, Reason, Status, shown
+from flowlake.lake.spool import Spool
+from flowlake.lake.storage import (
+    S3ClientFactory,
+    SourceError,
+    Store,
+    list_source,
+    open_store,
+    opened_problem,
+    source_key,
+)
+from flowlake.lake.windows import Window
+from flowlake.records.formats import KNOWN_FORMATS, Format, format_of, parse_header
+from flowlake.settings import Settings, Source
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[int, int], None]
+"""Told how many objects are done, and of how many."""
+
+HEADERS_IN_FULL = 1000
+"""Up to how many objects a plan reads every header; beyond, HEADERS_PER_FLOW_LOG of each flow log."""
+
+HEADERS_PER_FLOW_LOG = 4
+
+_S3_THREADS = 8
+
+
+class RegisterError(FlowlakeError):
+    """A window that cannot be registered; nothing was changed."""
+
+
+@dataclass(frozen=True)
+class RegisterReport:
+    """What a registration found. `bytes` are those of the stored objects, `lines` count headers and blanks too.
+
+    `new_formats` are those that the lake met for the first time, AWS' defaults apart; `missing` counts the objects
+    whose rows are dropped because they are gone; `problems` are lines for people.
+    """
+
+    objects: int
+    readable: int
+    unreadable: int
+    bytes: int
+    unpacked_bytes: int
+    lines: int
+    new_formats: tuple[str, ...]
+    unknown_fields: tuple[str, ...]
+    missing: int
+    problems: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class PlannedFlowLog:
+    """What a window would read of one flow log. `headers_read` says how many of the objects were looked into."""
+
+    source: str
+    account_id: str
+    region: str
+    flow_log_id: str
+    layouts: tuple[str, ...]
+    objects: int
+    bytes: int
+    first_named_at: datetime
+    last_named_at: datetime
+    headers_read: int
+    formats: tuple[str, ...]
+    unknown_fields: tuple[str, ...]
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a window would read, by flow log, and what looks wrong beyond them (foreign objects, empty sources)."""
+
+    window: Window
+    flow_logs: tuple[PlannedFlowLog, ...]
+    problems: tuple[str, ...]
+    objects: int
+    bytes: int
+
+
+def register(
+    settings: Settings,
+    window: Window,
+    *,
+    s3_client: S3ClientFactory | None = None,
+    accept_missing: bool = False,
+    progress: Progress | None = None,
+) -> RegisterReport:
+    """Register the objects that arrived in the window, replacing what was registered of it.
+
+    Raises SourceError when a source cannot be listed or read at all, and RegisterError when objects registered earlier
+    are gone from their source and `accept_missing` is not set, for the rows read from them could not be made again.
+    """
+    started = time.monotonic()
+    with _file_errors():
+        found = _find(settings, window, s3_client)
+        earlier = _earlier(settings, window)
+        gone = earlier - found.uris
+        _guard(gone, accept_missing=accept_missing)
+        rows, formats = _inspect_all(settings, found, progress)
+        _check_access(settings, rows)
+        gone |= earlier & {row.uri for row in rows if row.reason == Reason.VANISHED}
+        _guard(gone, accept_missing=accept_missing)
+        new_formats = _write(settings, window, rows, formats)
+    unknown = sorted({name for row in rows for name in row.unknown_fields})
+    report = RegisterReport(
+        objects=len(rows),
+        readable=sum(row.is_readable for row in rows),
+        unreadable=sum(not row.is_readable for row in rows),
+        bytes=sum(row.size for row in rows),
+        unpacked_bytes=sum(row.unpacked_bytes or 0 for row in rows),
+        lines=sum(row.line_count or 0 for row in rows),
+        new_formats=new_formats,
+        unknown_fields=tuple(unknown),
+        missing=len(gone),
+        problems=(*found.problems, *_problems(rows), *_gone_problem(gone)),
+        seconds=time.monotonic() - started,
+    )
+    log.info(
+        "registered %s: %d objects (%d unreadable), %d lines, %d bytes (%d unpacked) in %.1f s",
+        window,
+        report.objects,
+        report.unreadable,
+        report.lines,
+        report.bytes,
+        report.unpacked_bytes,
+        report.seconds,
+    )
+    for problem in report.problems:
+        log.warning("%s", problem)
+    return report
+
+
+def plan(settings: Settings, window: Window, *, s3_client: S3ClientFactory | None = None) -> Plan:
+    """What `register` would find, from listing and from the objects' headers alone; writes nothing.
+
+    Beyond HEADERS_IN_FULL objects only the first, the last and some headers between are read of each flow log.
+    """
+    with _file_errors():
+        found = _find(settings, window, s3_client)
+    groups: dict[tuple[str, str, str, str], list[_Item]] = defaultdict(list)
+    for item in found.items:
+        name = item.listed.name
+        if name is not None:
+            groups[item.listed.source, name.account_id, name.region, name.flow_log_id].append(item)
+    is_full = len(found.items) <= HEADERS_IN_FULL
+    chosen = [item for items in groups.values() for item in (items if is_full else _spread(items))]
+    with ThreadPoolExecutor(_threads(settings)) as pool:
+        peeks = dict(zip((item.listed.uri for item in chosen), pool.map(_peek, chosen), strict=True))
+    others = [_row(item.listed, item.listed.reason) for item in found.items if item.listed.name is None]
+    return Plan(
+        window=window,
+        flow_logs=tuple(_planned(items, peeks) for _, items in sorted(groups.items())),
+        problems=(*found.problems, *_problems(others)),
+        objects=len(found.items),
+        bytes=sum(item.listed.size for item in found.items),
+    )
+
+
+# --- finding ---
+
+
+@dataclass(frozen=True)
+class _Item:
+    """An object, with what is needed to read it."""
+
+    listed: ListedObject
+    source: Source
+    store: Store
+
+
+@dataclass(frozen=True)
+class _Finding:
+    items: tuple[_Item, ...]
+    uris: frozenset[str]
+    problems: tuple[str, ...]
+
+
+def _find(settings: Settings, window: Window, s3_client: S3ClientFactory | None) -> _Finding:
+    items: list[_Item] = []
+    owners: dict[str, Source] = {}
+    uris: set[str] = set()
+    problems = []
+    for source in settings.sources:
+        store = open_store(settings, source, s3_client)
+        key = source_key(settings, source)
+        listing = list_source(store, source, window, key=key)
+        if not listing.trees:
+            problems.append(f"{key}: there is no folder AWSLogs in {shown(source.uri)} yet")
+        for listed in listing.arrived:
+            if listed.uri in owners:
+                other = source_key(settings, owners[listed.uri])
+                message = f"{key} and {other} both hold {shown(listed.uri)}: sources must not overlap"
+                raise SourceError(message)
+            owners[listed.uri] = source
+            items.append(_Item(listed, source, store))
+        uris |= listing.uris
+    return _Finding(tuple(items), frozenset(uris), tuple(problems))
+
+
+def _earlier(settings: Settings, window: Window) -> set[str]:
+    """The objects that earlier registrations of the window read; what they could not read is no loss."""
+    return {row.uri for hour in window.hours for row in read_objects(settings, hour) or () if row.is_readable}
+
+
+def _guard(gone: set[str], *, accept_missing: bool) -> None:
+    if gone and not accept_missing:
+        message = (
+            f"{_count(len(gone), 'object')} registered earlier {'is' if len(gone) == 1 else 'are'} gone, for example "
+            f"{shown(min(gone))}: restore them, or run with --accept-missing to drop their rows"
+        )
+        raise RegisterError(message)
+
+
+def _check_access(settings: Settings, rows: Sequence[ObjectRow]) -> None:
+    """One forbidden object is a finding; a source of nothing else is a source that cannot be read."""
+    for source in settings.sources:
+        of_source = [row for row in rows if row.source == source.name]
+        denied = [row for row in of_source if row.reason == Reason.ACCESS_DENIED]
+        if denied and not any(row.is_readable for row in of_source):
+            what = "s3:GetObject on them (and kms:Decrypt on their key)" if source.is_s3 else "this user to read them"
+            message = (
+                f"{source_key(settings, source)}: its objects can be listed but not read, for example "
+                f"{shown(denied[0].uri)}: allow {what}"
+            )
+            raise SourceError(message)
+
+
+# --- reading ---
+
+
+def _inspect_all(
+    settings: Settings, found: _Finding, progress: Progress | None
+) -> tuple[list[ObjectRow], dict[str, Format]]:
+    spool = Spool(settings.lake.spool)
+    rows: list[ObjectRow] = []
+    formats = {known.format_id: known for known in _known_formats()}
+    with ThreadPoolExecutor(_threads(settings)) as pool:
+        for row, format_ in pool.map(lambda item: _inspect(spool, item), found.items):
+            rows.append(row)
+            if format_ is not None:
+                formats[format_.format_id] = format_
+            if progress is not None:
+                progress(len(rows), len(found.items))
+    return rows, formats
+
+
+def _known_formats() -> Iterator[Format]:
+    # Always there, so that raw.formats can be read before the first object came.
+    return (format_of(tuple(header.split(" "))) for header in KNOWN_FORMATS)
+
+
+def _threads(settings: Settings) -> int:
+    cores = os.cpu_count() or 1
+    return max(cores, _S3_THREADS) if any(source.is_s3 for source in settings.sources) else cores
+
+
+def _inspect(spool: Spool, item: _Item) -> tuple[ObjectRow, Format | None]:
+    """The row of an object, and the format of a text object."""
+    listed = item.listed
+    if listed.reason is not None or listed.name is None:
+        return _row(listed, listed.reason, listed.detail), None
+    kind = listed.name.kind
+    path = None
+    try:
+        path = spool.obtain(item.source, item.store, listed, kind)
+        with opened_problem():
+            if kind is Kind.TEXT:
+                row, format_ = _text_row(spool, listed, path)
+            else:
+                row, format_ = _parquet_row(spool, listed, path), None
+        if not item.source.is_s3:
+            spool.obtain(item.source, item.store, listed, kind)  # still the file that was listed?
+    except ObjectProblem as problem:
+        if path is not None:
+            spool.drop([path])
+        return _row(listed, problem.reason, problem.detail), None
+    return row, format_
+
+
+def _text_row(spool: Spool, listed: ListedObject, path: Path) -> tuple[ObjectRow, Format]:
+    facts = inspect_text(path)
+    format_ = _text_format(facts.first_line, is_empty=facts.unpacked_bytes == 0)
+    read_path = spool.copy(listed, path) if facts.copy_reason else spool.link(listed, Kind.TEXT, path)
+    row = replace(
+        _row(listed, None, facts.copy_reason),
+        format_id=format_.format_id,
+        read_path=str(read_path),
+        line_count=facts.line_count,
+        empty_line_count=facts.empty_line_count,
+        line_bytes=facts.line_bytes,
+        unpacked_bytes=facts.unpacked_bytes,
+        unknown_fields=format_.unknown_fields,
+    )
+    return row, format_
+
+
+def _text_format(line: bytes | None, *, is_empty: bool) -> Format:
+    if is_empty:
+        raise ObjectProblem(Reason.EMPTY, "its gzip stream holds no bytes")
+    format_ = parse_header(line) if line is not None else None
+    if format_ is None:
+        start = shown(line[:80].decode("latin-1")) if line else "blank lines, or one that does not end"
+        detail = f"it starts with: {start}"
+        raise ObjectProblem(Reason.NO_HEADER, detail)
+    return format_
+
+
+def _parquet_row(spool: Spool, listed: ListedObject, path: Path) -> ObjectRow:
+    facts = inspect_parquet(path)
+    return replace(
+        _row(listed, None),
+        read_path=str(spool.link(listed, Kind.PARQUET, path)),
+        line_count=facts.rows,
+        empty_line_count=0,
+        unpacked_bytes=facts.unpacked_bytes,
+        unknown_fields=facts.unknown_fields,
+    )
+
+
+def _row(listed: ListedObject, reason: Reason | None, detail: str | None = None) -> ObjectRow:
+    name = listed.name
+    return ObjectRow(
+        uri=listed.uri,
+        source=listed.source,
+        size=listed.size,
+        etag=listed.etag,
+        last_modified=listed.last_modified.replace(tzinfo=None),
+        account_id=name.account_id if name else None,
+        region=name.region if name else None,
+        flow_log_id=name.flow_log_id if name else None,
+        layout=name.layout.value if name else None,
+        kind=name.kind.value if name else None,
+        format_id=None,
+        arrival_hour=listed.arrival_hour,
+        named_at=name.named_at.replace(tzinfo=None) if name else None,
+        read_path=None,
+        status=(Status.READABLE if reason is None else Status.UNREADABLE).value,
+        reason=reason.value if reason else None,
+        detail=detail,
+        line_count=None,
+        empty_line_count=None,
+        line_bytes=None,
+        unpacked_bytes=None,
+    )
+
+
+# --- writing ---
+
+
+def _write(
+    settings: Settings, window: Window, rows: Sequence[ObjectRow], formats: dict[str, Format]
+) -> tuple[str, ...]:
+    """Write formats, then manifests, then the ledger: each file whole, and all of them again by a rerun.
+
+    The ledger comes last because it is what says that an hour was registered.
+    """
+    new = [format_id for format_id, format_ in sorted(formats.items()) if write_format(settings, format_)]
+    write_manifests(settings, window.hours, rows)
+    by_hour: dict[str, list[ObjectRow]] = defaultdict(list)
+    for row in rows:
+        by_hour[row.arrival_hour].append(row)
+    for hour in window.hours:
+        write_objects(settings, hour, sorted(by_hour[hour], key=lambda row: row.uri))
+    return tuple(format_id for format_id in new if format_id not in KNOWN_FORMATS.values())
+
+
+@contextmanager
+def _file_errors() -> Iterator[None]:
+    """Say in one line which file could not be read or written (a full disk, a folder that is not ours)."""
+    try:
+        yield
+    except OSError as error:
+        message = f"cannot read or write {shown(str(error.filename or 'a file'))}: {error.strerror or error}"
+        raise RegisterError(message) from error
+
+
+# --- planning ---
+
+
+@dataclass(frozen=True)
+class _Peek:
+    """What the start of a text object, or the end of a Parquet one, says."""
+
+    format_name: str | None
+    unknown_fields: tuple[str, ...]
+    row: ObjectRow
+
+
+def _peek(item: _Item) -> _Peek:
+    listed = item.listed
+    try:
+        if listed.reason is not None or listed.name is None:
+            return _Peek(None, (), _row(listed, listed.reason))
+        if listed.name.kind is Kind.PARQUET:
+            tail = item.store.read_range(listed, start=None, length=FOOTER_STEP)
+            length = footer_length(tail)
+            if length > len(tail):
+                tail = item.store.read_range(listed, start=None, length=min(length, listed.size))
+            return _Peek("parquet", parse_footer(tail[-length:]).unknown_fields, _row(listed, None))
+        data = item.store.read_range(listed, start=0, length=FIRST_LINE_LIMIT)
+        is_whole = len(data) == listed.size
+        head = unpack_start(data, is_whole=is_whole)
+        line = first_line(head, is_whole=is_whole and len(head) < FIRST_LINE_LIMIT)
+        format_ = _text_format(line, is_empty=is_whole and not head)
+        return _Peek(format_.format_id, format_.unknown_fields, _row(listed, None))
+    except ObjectProblem as problem:
+        return _Peek(None, (), _row(listed, problem.reason, problem.detail))
+
+
+def _spread(items: Sequence[_Item]) -> list[_Item]:
+    """A few objects of a flow log, the first and the last among them."""
+    last = len(items) - 1
+    steps = HEADERS_PER_FLOW_LOG - 1
+    return [items[index] for index in sorted({round(last * step / steps) for step in range(steps + 1)})]
+
+
+def _planned(items: Sequence[_Item], peeks: dict[str, _Peek]) -> PlannedFlowLog:
+    names = [item.listed.name for item in items if item.listed.name is not None]
+    seen = [peeks[item.listed.uri] for item in items if item.listed.uri in peeks]
+    return PlannedFlowLog(
+        source=items[0].listed.source,
+        account_id=names[0].account_id,
+        region=names[0].region,
+        flow_log_id=names[0].flow_log_id,
+        layouts=tuple(sorted({name.layout.value for name in names})),
+        objects=len(items),
+        bytes=sum(item.listed.size for item in items),
+        first_named_at=min(name.named_at for name in names),
+        last_named_at=max(name.named_at for name in names),
+        headers_read=len(seen),
+        formats=tuple(sorted({peek.format_name for peek in seen if peek.format_name})),
+        unknown_fields=tuple(sorted({name for peek in seen for name in peek.unknown_fields})),
+        problems=tuple(_problems([peek.row for peek in seen])),
+    )
+
+
+# --- words ---
+
+
+def _problems(rows: Iterable[ObjectRow]) -> list[str]:
+    """A line per reason, with how many objects it holds for and one of them; and one for unknown fields."""
+    by_reason: dict[str, list[str]] = defaultdict(list)
+    unknown: Counter[str] = Counter()
+    copies = []
+    for row in rows:
+        if row.reason is not None:
+            by_reason[row.reason].append(row.uri)
+        elif row.detail is not None:
+            copies.append(row)
+        unknown.update(row.unknown_fields)
+    problems = [
+        f"{_count(len(uris), 'object')} not read: {reason}, {Reason(reason).meaning} (for example {shown(min(uris))})"
+        for reason, uris in sorted(by_reason.items())
+    ]
+    if copies:
+        example = min(copies, key=lambda row: row.uri)
+        count = _count(len(copies), "object")
+        problems.append(f"{count} read from a plain copy: {example.detail} (for example {shown(example.uri)})")
+    if unknown:
+        names = ", ".join(f"{shown(name)} ({_count(count, 'object')})" for name, count in sorted(unknown.items()))
+        problems.append(f"unknown fields, kept aside: {names}")
+    return problems
+
+
+def _gone_problem(gone: set[str]) -> list[str]:
+    if not gone:
+        return []
+    return [f"{_count(len(gone), 'object')} registered earlier and gone: rows dropped (for example {shown(min(gone))})"]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
