@@ -1,0 +1,309 @@
+"""The one place that knows Great Expectations: checks become its expectations, verdicts become Data Docs.
+
+Importing it costs seconds, so only a running gate does (`runner.validate`). What had to be worked around in 1.24 is
+here, each with its reason.
+"""
+
+from __future__ import annotations
+
+import html
+import logging
+import shutil
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import reduce
+from operator import and_
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+import great_expectations as gx  # noqa: TID253  # this module is itself imported only by a running gate
+import great_expectations.expectations as gxe  # noqa: TID253
+from great_expectations.compatibility import pydantic  # noqa: TID253
+from great_expectations.core.expectation_validation_result import (  # noqa: TID253
+    ExpectationSuiteValidationResult,
+    ExpectationValidationResult,
+)
+from great_expectations.core.run_identifier import RunIdentifier  # noqa: TID253
+from great_expectations.data_context.data_context.abstract_data_context import (  # noqa: TID253
+    AbstractDataContext,
+)
+from great_expectations.data_context.types.base import (  # noqa: TID253
+    DataContextConfig,
+    InMemoryStoreBackendDefaults,
+    ProgressBarsConfig,
+)
+from great_expectations.data_context.types.resource_identifiers import (  # noqa: TID253
+    ExpectationSuiteIdentifier,
+    ValidationResultIdentifier,
+)
+from great_expectations.execution_engine import sqlalchemy_execution_engine  # noqa: TID253
+from great_expectations.expectations.core.unexpected_rows_expectation import (  # noqa: TID253
+    UnexpectedRowsExpectation,
+)
+from great_expectations.expectations.expectation import Expectation  # noqa: TID253
+from great_expectations.expectations.row_conditions import Column, RowConditionType  # noqa: TID253
+
+from flowlake.quality.report import GateError, Layer
+from flowlake.quality.suites import NO_ROWS, Check, Condition
+from flowlake.settings import Severity
+
+KEPT_RUNS = 200
+"""Gates whose results and pages are kept: four days of hourly runs; the index reads each of them."""
+
+SITE = "flowlake"
+
+_SEVERITIES = {Severity.ERROR: "critical", Severity.WARN: "warning"}
+
+_OPERATORS: dict[str, Callable[[Column, Any], RowConditionType]] = {
+    "=": lambda column, value: column == value,
+    "<>": lambda column, value: column != value,
+    "<": lambda column, value: column < value,
+    ">=": lambda column, value: column >= value,
+    "in": lambda column, values: column.is_in(values),
+    "not in": lambda column, values: column.is_not_in(values),
+}
+
+
+class _Dialect(str):
+    """A dialect's name in the shape in which Great Expectations keeps its own (an enum member with a value)."""
+
+    __slots__ = ()
+
+    @property
+    def value(self) -> str:
+        return str(self)
+
+
+def keep_duckdb_connections() -> None:
+    """Have Great Expectations keep one connection to DuckDB, as it does for SQLite.
+
+    Otherwise it closes each connection before it fetches, which kills DuckDB's cursors (great_expectations#11579; drop
+    this when that is closed).
+    """
+    dialects = sqlalchemy_execution_engine._PERSISTED_CONNECTION_DIALECTS
+    if not any(dialect.value == "duckdb" for dialect in dialects):
+        engine = cast("Any", sqlalchemy_execution_engine)
+        engine._PERSISTED_CONNECTION_DIALECTS = (*dialects, _Dialect("duckdb"))
+
+
+class ExpectNoRows(UnexpectedRowsExpectation):
+    """That a query returns nothing.
+
+    Great Expectations' own runs the query twice, once to count and once to fetch, even where only the verdict is
+    asked for, and prints to the terminal about queries without `{batch}`: ours name their tables and windows.
+    """
+
+    metric_dependencies: ClassVar[tuple[str, ...]] = ("unexpected_rows_query.row_count",)
+
+    @pydantic.validator("unexpected_rows_query", allow_reuse=True)
+    def _validate_query(cls, query: str) -> str:  # noqa: N805  # pydantic's signature
+        return query
+
+    def _validate(
+        self,
+        metrics: dict[str, Any],
+        runtime_configuration: dict[str, Any] | None = None,
+        execution_engine: object = None,
+    ) -> dict[str, Any]:
+        count = metrics["unexpected_rows_query.row_count"]
+        return {"success": count == 0, "result": {"observed_value": count}}
+
+
+@dataclass(frozen=True)
+class _TableRun:
+    """One table's checks, and what came of them."""
+
+    suite: str
+    batch: Any
+    checks: tuple[Check, ...]
+    results: ExpectationSuiteValidationResult
+
+
+class Evaluation:
+    """The checks of one layer, evaluated on a DuckDB database of this process (`url`), and their Data Docs.
+
+    The verdict comes first and alone (`failed`); details are asked for only where there is a failure (`publish`).
+    """
+
+    def __init__(self, url: str, folder: Path, layer: Layer, run_name: str, run_at: datetime) -> None:
+        """Prepare a context in `folder` (the lake's quality folder); raises nothing, reads nothing."""
+        keep_duckdb_connections()
+        self._folder = folder
+        self._layer = layer
+        self._run_id = RunIdentifier(run_name=run_name, run_time=run_at)
+        self._context = _context(folder)
+        # The dialect is DuckDB's; Great Expectations has no data source of its own for it.
+        self._source = self._context.data_sources.add_sql("lake", connection_string=url)
+        self._runs: list[_TableRun] = []
+
+    def evaluate(self, checks: Sequence[Check]) -> tuple[Check, ...]:
+        """The checks that do not hold. Raises GateError when one of them cannot be evaluated."""
+        failed: list[Check] = []
+        for table in dict.fromkeys(check.table for check in checks):
+            of_table = tuple(check for check in checks if check.table == table)
+            run = self._evaluate_table(table, of_table)
+            self._runs.append(run)
+            names = {_name(result) for result in run.results.results if not result.success}
+            failed.extend(check for check in of_table if check.name in names)
+        return tuple(failed)
+
+    def page(self, check: Check) -> Path:
+        """Where the page that shows a check will stand."""
+        run = next(run for run in self._runs if check in run.checks)
+        parts: tuple[str, ...] = cast("Any", _validation_id(run, self._run_id)).to_tuple()
+        return (self._folder / "data_docs" / "validations").joinpath(*parts).with_name(f"{parts[-1]}.html")
+
+    @property
+    def index(self) -> Path:
+        """The first page of the Data Docs."""
+        return self._folder / "data_docs" / "index.html"
+
+    def publish(self, messages: Mapping[str, str]) -> None:
+        """Store the results and write their pages; `messages` has the line to show for each check that failed."""
+        identifiers = []
+        for run in self._runs:
+            identifier = _validation_id(run, self._run_id)
+            self._context.validation_results_store.store_validation_results(
+                suite_validation_result=self._detailed(run, messages),
+                suite_validation_result_identifier=identifier,
+                expectation_suite_identifier=identifier.expectation_suite_identifier,
+            )
+            identifiers.append(identifier)
+        _forget_old_runs(self._folder / "gx" / "validations")
+        self._context.build_data_docs(site_names=[SITE], resource_identifiers=identifiers)
+
+    def _evaluate_table(self, table: str, checks: tuple[Check, ...]) -> _TableRun:
+        asset = self._source.add_table_asset(table)
+        batch = asset.add_batch_definition_whole_table("rows").get_batch()
+        suite = f"{self._layer}.{table}"
+        results = _validate(batch, suite, checks, "BOOLEAN_ONLY")
+        results.meta["run_id"] = self._run_id
+        results.meta["validation_time"] = self._run_id.run_time
+        return _TableRun(suite=suite, batch=batch, checks=checks, results=results)
+
+    def _detailed(self, run: _TableRun, messages: Mapping[str, str]) -> ExpectationSuiteValidationResult:
+        failed = tuple(check for check in run.checks if check.name in messages)
+        if not failed:
+            return run.results
+        detailed = {_name(result): result for result in _validate(run.batch, run.suite, failed, "SUMMARY").results}
+        for check in failed:
+            # Data Docs put values into their tables as they are, markup included.
+            result = _escaped(dict(detailed[check.name].result or {}))
+            if check.expectation == NO_ROWS:
+                result = {"observed_value": html.escape(messages[check.name])}
+            detailed[check.name].result = result
+        run.results.results = [detailed.get(_name(result), result) for result in run.results.results]
+        return run.results
+
+
+def _validate(batch: Any, suite: str, checks: Sequence[Check], result_format: str) -> ExpectationSuiteValidationResult:
+    expectations = gx.ExpectationSuite(suite, expectations=[_expectation(check) for check in checks])
+    with warnings.catch_warnings():
+        # duckdb-engine does not read index definitions, and says so on every look at a table.
+        warnings.simplefilter("ignore")
+        results: ExpectationSuiteValidationResult = batch.validate(expectations, result_format=result_format)
+    for result in results.results:
+        _raise_if_broken(suite, result)
+    return results
+
+
+def _raise_if_broken(suite: str, result: ExpectationValidationResult) -> None:
+    information = result.exception_info or {}
+    # Either one such record, or one for each metric that could not be computed.
+    records = [information] if "raised_exception" in information else list(information.values())
+    for record in records:
+        if isinstance(record, dict) and record.get("raised_exception"):
+            lines = str(record.get("exception_message") or "").strip().splitlines()
+            message = f"{suite}: {_name(result)} could not be evaluated: {lines[0] if lines else 'no reason given'}"
+            raise GateError(message)
+
+
+def _expectation(check: Check) -> Expectation:
+    common: dict[str, Any] = {
+        "description": check.claim,
+        "severity": _SEVERITIES[check.severity],
+        "meta": {"check": check.name},
+    }
+    if check.expectation == NO_ROWS:
+        return ExpectNoRows(unexpected_rows_query=check.failing, **common)
+    expectation = getattr(gxe, check.expectation)
+    conditions = _row_condition(check.conditions)
+    return cast("Expectation", expectation(**check.arguments, row_condition=conditions, **common))
+
+
+def _row_condition(conditions: Sequence[Condition]) -> RowConditionType:
+    if not conditions:
+        return None
+    parts = [
+        _OPERATORS[condition.operator](Column(condition.column), _plain(condition.value)) for condition in conditions
+    ]
+    return reduce(cast("Any", and_), parts)
+
+
+def _plain(value: str | tuple[str, ...]) -> str | list[str]:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _name(result: ExpectationValidationResult) -> str:
+    configuration = result.expectation_config
+    return str((configuration.meta or {})["check"]) if configuration else ""
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, str):
+        return html.escape(value)
+    if isinstance(value, Mapping):
+        return {key: _escaped(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_escaped(each) for each in value]
+    return value
+
+
+def _validation_id(run: _TableRun, run_id: RunIdentifier) -> ValidationResultIdentifier:
+    return ValidationResultIdentifier(
+        batch_identifier=run.batch.id,
+        expectation_suite_identifier=ExpectationSuiteIdentifier(run.suite),
+        run_id=run_id,
+    )
+
+
+def _context(folder: Path) -> AbstractDataContext:
+    # Results stay on disk so that the index shows earlier runs; suites do not: they are Python.
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
+    stores = InMemoryStoreBackendDefaults()
+    stores.stores[stores.validation_results_store_name] = {
+        "class_name": "ValidationResultsStore",
+        "store_backend": _files(folder / "gx" / "validations"),
+    }
+    site = {
+        "class_name": "SiteBuilder",
+        "show_how_to_buttons": False,
+        "store_backend": _files(folder / "data_docs"),
+        "site_section_builders": {"expectations": "None", "profiling": "None"},
+        "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+    }
+    return gx.get_context(
+        mode="ephemeral",
+        project_config=DataContextConfig(
+            store_backend_defaults=stores,
+            data_docs_sites={SITE: site},
+            analytics_enabled=False,
+            progress_bars=ProgressBarsConfig(globally=False),
+        ),
+    )
+
+
+def _files(folder: Path) -> dict[str, str]:
+    return {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder)}
+
+
+def _forget_old_runs(folder: Path) -> None:
+    # <suite>/<table>/<run name>/<run time>: the name of the last folder sorts by time. The index drops their pages.
+    runs = sorted((path for path in folder.glob("*/*/*/*") if path.is_dir()), key=lambda path: path.name)
+    times = sorted({path.name for path in runs})
+    forgotten = set(times[:-KEPT_RUNS])
+    for path in runs:
+        if path.name in forgotten:
+            shutil.rmtree(path, ignore_errors=True)

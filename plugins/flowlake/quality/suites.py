@@ -1,0 +1,883 @@
+"""What is expected of each layer, as data: one `Check` an expectation, one function a layer.
+
+Nothing here imports Great Expectations: `great` turns a check into an expectation of its. A check also says, in SQL,
+which rows break it, so that a failure can be counted, shown and kept. SQL text is put together from this file's own
+words, hours that `Window` has checked, and numbers from the settings; never from anything that a log line or a key
+says. tests/quality holds a failing case for every check, and fails when one is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from string import Template
+
+from flowlake.lake.duck import literal
+from flowlake.lake.windows import Window, format_hour
+from flowlake.quality.report import Layer
+from flowlake.settings import Gates, Severity
+
+NO_ROWS = "no_rows"
+"""The expectation that a query of ours (`Check.failing`) returns nothing."""
+
+TABLES: Mapping[Layer, Mapping[str, str]] = {
+    Layer.STAGING: {
+        "stg_flow_logs__lines": "staging",
+        "int_objects__accounted": "intermediate",
+        "fct_coverage": "ops",
+    },
+    Layer.MARTS: {
+        "stg_flow_logs__lines": "staging",
+        "int_edges__partials": "intermediate",
+        "int_hours__restated": "intermediate",
+        "fct_edges": "core",
+        "dim_devices": "core",
+        "dim_interfaces": "core",
+    },
+}
+"""The lake's tables that a layer's checks read, with their schemas; the staging checks also read `objects` (raw)."""
+
+VOLUME_HISTORY = timedelta(days=7)
+"""How far back the median of a volume goes: a week holds every hour of the day and day of the week alike."""
+
+VOLUME_MIN_HOURS = 6
+"""Fewer earlier hours than these say nothing about what is usual (2026-11: a lake's first night)."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A row condition: `column operator value`, where `in` and `not in` take several values."""
+
+    column: str
+    operator: str
+    value: str | tuple[str, ...]
+
+    @property
+    def sql(self) -> str:
+        """The condition as SQL text."""
+        if isinstance(self.value, tuple):
+            # An empty list is no SQL; nothing is in it.
+            values = ", ".join(literal(value) for value in self.value) or "null"
+            return f"{self.column} {self.operator} ({values})"
+        return f"{self.column} {self.operator} {literal(self.value)}"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One expectation: what must hold, where, how bad it is when it does not, and how to say so.
+
+    `says` is a `str.format` template over `count` (failing rows), `where` (their hours, as words) and `row` (the first
+    of them). `failing` selects the rows that break the expectation; `keep`, when given, selects those to keep instead.
+    """
+
+    name: str
+    table: str
+    severity: Severity
+    claim: str
+    says: str
+    failing: str
+    keep: str = ""
+    expectation: str = NO_ROWS
+    arguments: Mapping[str, object] = field(default_factory=dict)
+    conditions: tuple[Condition, ...] = ()
+
+
+@dataclass(frozen=True)
+class ReportTotals:
+    """A report kept per event hour whose sums over an hour must equal those of the counted edges.
+
+    `measures` maps a column of the report to the column of `fct_edges` that it adds up.
+    """
+
+    table: str
+    measures: Mapping[str, str]
+    schema: str = "marts"
+    edges: str = "is_counted"
+
+
+REPORT_TOTALS: tuple[ReportTotals, ...] = ()
+"""Reports that split every counted edge of an hour without a rest or an overlap."""
+
+
+def staging_checks(gates: Gates, window: Window) -> tuple[Check, ...]:
+    """Whether what was read of a window is what arrived, and arrived as usual."""
+    scope = _arrival_scope(window)
+    return (
+        *_object_checks(gates, window, scope),
+        *_accounting_checks(scope),
+        *_malformed_checks(gates, scope),
+        *_delivery_checks(gates, window, scope),
+        *_line_checks(scope),
+        *_event_time_checks(gates, scope),
+    )
+
+
+def marts_checks(
+    window: Window, restated: Sequence[datetime], totals: Sequence[ReportTotals] = ()
+) -> tuple[Check, ...]:
+    """Whether the edges are the staged records, once each, and every key leads somewhere.
+
+    `restated` are the event hours that the run wrote anew (naive UTC).
+    """
+    scope = (Condition("event_hour", "in", tuple(hour.strftime("%Y-%m-%d %H:%M:%S") for hour in restated)),)
+    hours = _restated_sql(restated)
+    return (
+        *_edge_checks(scope),
+        *_edge_key_checks(hours),
+        *_edge_sum_checks(_arrival_scope(window), hours),
+        *_dimension_checks(),
+        *(_report_totals_check(total, hours) for total in totals),
+    )
+
+
+def _object_checks(gates: Gates, window: Window, scope: tuple[Condition, ...]) -> tuple[Check, ...]:
+    hours = ", ".join(f"({literal(hour)})" for hour in window.hours)
+    return (
+        Check(
+            name="objects_are_readable",
+            table="objects",
+            severity=gates.unreadable_objects,
+            claim="every object that arrived could be read",
+            says="{count} objects could not be read {where}, such as {row[uri]} ({row[reason]})",
+            expectation="ExpectColumnValuesToBeInSet",
+            arguments={"column": "status", "value_set": ["readable"]},
+            conditions=scope,
+            failing=_sql("select * from objects where $window and status <> 'readable'", window=_all(scope)),
+        ),
+        Check(
+            name="object_fields_are_known",
+            table="objects",
+            severity=Severity.WARN,
+            claim="objects have only fields that flowlake knows",
+            says="{count} objects have fields that are not known (they are kept in extra_fields) {where},"
+            " such as {row[unknown_fields]} of {row[flow_log_id]}",
+            failing=_sql(
+                "select uri, arrival_hour, flow_log_id, format_id, unknown_fields from objects"
+                " where $window and len(unknown_fields) > 0",
+                window=_all(scope),
+            ),
+        ),
+        Check(
+            name="enough_objects",
+            table="objects",
+            severity=Severity.ERROR,
+            claim=f"at least {gates.min_objects} readable objects arrived in every hour (gates.min_objects)",
+            says=f"{{count}} hours brought fewer than {gates.min_objects} readable objects {{where}},"
+            " the first of them {row[objects]}",
+            failing=_sql(
+                """
+                select hours.arrival_hour, count(objects.uri) as objects
+                from (values $hours) as hours (arrival_hour)
+                left join objects on objects.arrival_hour = hours.arrival_hour and objects.status = 'readable'
+                group by hours.arrival_hour
+                having count(objects.uri) < $least
+                """,
+                hours=hours,
+                least=str(gates.min_objects),
+            ),
+        ),
+    )
+
+
+def _accounting_checks(scope: tuple[Condition, ...]) -> tuple[Check, ...]:
+    parts = "records + malformed + nodata_gaps + skipdata_gaps + headers + blanks + empty_lines"
+    return (
+        Check(
+            name="objects_are_accounted",
+            table="int_objects__accounted",
+            severity=Severity.ERROR,
+            claim="every readable object that is registered was read by staging",
+            says="{count} registered objects were not read by staging {where}, such as {row[uri]}:"
+            " run build_staging again",
+            failing=_sql(
+                """
+                select uri, arrival_hour, flow_log_id, line_count from objects
+                where $window and status = 'readable'
+                    and uri not in (select source_uri from int_objects__accounted where $window)
+                """,
+                window=_all(scope),
+            ),
+        ),
+        Check(
+            name="lines_are_accounted",
+            table="int_objects__accounted",
+            severity=Severity.ERROR,
+            claim="lines = records + malformed + gaps + headers + blanks + empty lines, in every object",
+            says="{count} objects have lines that are neither records, malformed, gaps, headers nor blanks {where},"
+            " such as {row[source_uri]}: {row[registered_lines]} registered, {row[accounted_lines]} accounted for",
+            failing=_sql(
+                "select *, $parts as accounted_lines from int_objects__accounted"
+                " where $window and status = 'readable' and registered_lines is distinct from ($parts)",
+                parts=parts,
+                window=_all(scope),
+            ),
+        ),
+        Check(
+            name="bytes_are_accounted",
+            table="int_objects__accounted",
+            severity=Severity.ERROR,
+            claim="the bytes of the lines read are the bytes of the lines registered, in every object",
+            says="{count} objects were not read as they were registered {where}, such as {row[source_uri]}:"
+            " {row[registered_line_bytes]} bytes registered, {row[read_line_bytes]} read",
+            failing=_sql(
+                "select * from int_objects__accounted where $window and status = 'readable'"
+                " and registered_line_bytes is distinct from read_line_bytes",
+                window=_all(scope),
+            ),
+        ),
+        Check(
+            name="staged_lines_are_accounted",
+            table="stg_flow_logs__lines",
+            severity=Severity.ERROR,
+            claim="every staged line belongs to a registered object of its hour",
+            says="{count} hours have staged lines that belong to no registered object {where}:"
+            " {row[staged]} staged, {row[accounted]} accounted for; run register and build_staging again",
+            failing=_sql(
+                """
+                select arrival_hour, sum(staged) as staged, sum(accounted) as accounted
+                from (
+                    select arrival_hour, count(*) as staged, 0 as accounted
+                    from stg_flow_logs__lines where $window group by arrival_hour
+                    union all
+                    select arrival_hour, 0, sum(read_lines)
+                    from int_objects__accounted where $window group by arrival_hour
+                ) as sides
+                group by arrival_hour
+                having sum(staged) <> sum(accounted)
+                """,
+                window=_all(scope),
+            ),
+        ),
+    )
+
+
+def _malformed_checks(gates: Gates, scope: tuple[Condition, ...]) -> tuple[Check, ...]:
+    window = _all(scope)
+    keep = _sql(
+        "select source_uri, arrival_hour, flow_log_id, format_id, malformed_reason, raw_line from stg_flow_logs__lines"
+        " where $window and line_kind = 'malformed'",
+        window=window,
+    )
+    share = """
+        select 100.0 * malformed / lines as percent, *
+        from (
+            select
+                $group
+                min(arrival_hour) as arrival_hour,
+                max(arrival_hour) as last_arrival_hour,
+                sum(malformed) as malformed,
+                sum(records + malformed + nodata_gaps + skipdata_gaps) as lines
+            from int_objects__accounted
+            where $window
+            $by
+        ) as shares
+        where $bound
+    """
+    limit, usual = _percent(gates.max_malformed_share), _percent(gates.warn_malformed_share)
+    above_max = f"malformed > {gates.max_malformed_share!r} * lines"
+    above_warn = f"malformed > {gates.warn_malformed_share!r} * lines"
+    return (
+        Check(
+            name="malformed_share",
+            table="int_objects__accounted",
+            severity=Severity.ERROR,
+            claim=f"at most {limit} of the lines are malformed (gates.max_malformed_share)",
+            says=f"malformed lines are {{row[percent]:.2g}} % of {{row[lines]:,}} (limit {limit}) {{where}}",
+            failing=_sql(share, group="", by="", bound=above_max, window=window),
+            keep=keep,
+        ),
+        Check(
+            name="malformed_share_is_usual",
+            table="int_objects__accounted",
+            severity=Severity.WARN,
+            claim=f"at most {usual} of the lines are malformed (gates.warn_malformed_share)",
+            says=f"malformed lines are {{row[percent]:.2g}} % of {{row[lines]:,}} (usual up to {usual}) {{where}}",
+            # Beyond the limit the error above says it.
+            failing=_sql(share, group="", by="", bound=f"{above_warn} and not {above_max}", window=window),
+            keep=keep,
+        ),
+        Check(
+            name="malformed_share_of_a_flow_log",
+            table="int_objects__accounted",
+            severity=Severity.WARN,
+            claim=f"at most {limit} of any flow log's lines are malformed",
+            says="{count} flow logs have too many malformed lines {where}, the worst {row[flow_log_id]}:"
+            f" {{row[percent]:.2g}} % of {{row[lines]:,}} (limit {limit})",
+            failing=_sql(
+                share + " order by percent desc",
+                group="flow_log_id,",
+                by="group by flow_log_id",
+                bound=above_max,
+                window=window,
+            ),
+            keep=keep,
+        ),
+        Check(
+            name="malformed_lines_have_a_reason",
+            table="stg_flow_logs__lines",
+            severity=Severity.ERROR,
+            claim="every malformed line says why it is none",
+            says="{count} malformed lines have no reason {where}",
+            expectation="ExpectColumnValuesToNotBeNull",
+            arguments={"column": "malformed_reason"},
+            conditions=(*scope, Condition("line_kind", "=", "malformed")),
+            failing=_sql(
+                "select * from stg_flow_logs__lines"
+                " where $window and line_kind = 'malformed' and malformed_reason is null",
+                window=window,
+            ),
+        ),
+    )
+
+
+def _delivery_checks(gates: Gates, window: Window, scope: tuple[Condition, ...]) -> tuple[Check, ...]:
+    earlier = (
+        Condition("arrival_hour", ">=", format_hour(window.start - VOLUME_HISTORY)),
+        Condition("arrival_hour", "<", format_hour(window.start)),
+    )
+    silent = (*scope, Condition("flow_log_id", "not in", gates.retired_flow_logs)) if gates.retired_flow_logs else scope
+    return (
+        Check(
+            name="volume",
+            table="fct_coverage",
+            severity=Severity.WARN,
+            claim=f"no hour brings {_percent(gates.volume_drop_share)} fewer lines or objects than the median hour of"
+            " the week before (gates.volume_drop_share)",
+            says="{count} hours brought far less than usual {where}: {row[lines]} lines in {row[objects]} objects,"
+            " where the median of {row[earlier_hours]} earlier hours is {row[usual_lines]:.0f} lines in"
+            " {row[usual_objects]:.0f} objects",
+            failing=_sql(
+                """
+                select hours.*, usual.*
+                from (
+                    select arrival_hour, sum(lines) as lines, sum(objects) as objects
+                    from fct_coverage where $window group by arrival_hour
+                ) as hours
+                cross join (
+                    select
+                        count(*) as earlier_hours,
+                        median(lines) as usual_lines,
+                        median(objects) as usual_objects
+                    from (
+                        select arrival_hour, sum(lines) as lines, sum(objects) as objects
+                        from fct_coverage where $earlier group by arrival_hour
+                    ) as history
+                ) as usual
+                where earlier_hours >= $least
+                    and (lines < $kept * usual_lines or objects < $kept * usual_objects)
+                order by hours.arrival_hour
+                """,
+                window=_all(scope),
+                earlier=_all(earlier),
+                least=str(VOLUME_MIN_HOURS),
+                kept=repr(round(1 - gates.volume_drop_share, 9)),
+            ),
+        ),
+        Check(
+            name="no_flow_log_is_silent",
+            table="fct_coverage",
+            severity=gates.silent_flow_log,
+            claim="every flow log that has ever delivered delivers in every hour (gates.retired_flow_logs excepted)",
+            says="{count} times a flow log was silent {where}, such as {row[flow_log_id]} of account {row[account_id]}"
+            " in {row[region]}: find out why it stopped, or name it in gates.retired_flow_logs",
+            expectation="ExpectColumnValuesToNotBeInSet",
+            arguments={"column": "status", "value_set": ["silent"]},
+            conditions=silent,
+            failing=_sql(
+                "select * from fct_coverage where $scope and status = 'silent' order by arrival_hour, flow_log_id",
+                scope=_all(silent),
+            ),
+        ),
+        _in_set("fct_coverage", scope, "status", ("on_time", "late", "silent"), what="flow logs"),
+        Check(
+            name="coverage_key_is_unique",
+            table="fct_coverage",
+            severity=Severity.ERROR,
+            claim="a flow log has one row an arrival hour",
+            says="{count} flow logs have several rows for one hour {where}, such as {row[flow_log_id]}",
+            expectation="ExpectCompoundColumnsToBeUnique",
+            arguments={"column_list": ["flow_log_id", "arrival_hour"]},
+            conditions=scope,
+            failing=_sql(
+                "select flow_log_id, arrival_hour, count(*) as copies from fct_coverage where $window"
+                " group by flow_log_id, arrival_hour having count(*) > 1",
+                window=_all(scope),
+            ),
+        ),
+    )
+
+
+def _line_checks(scope: tuple[Condition, ...]) -> tuple[Check, ...]:
+    lines = "stg_flow_logs__lines"
+    records = (*scope, Condition("line_kind", "=", "record"))
+    kinds = ("record", "gap", "malformed", "header", "blank")
+    port, protocol = (0, 65535), (0, 255)
+    incomplete = "(coalesce(pkt_srcaddr, srcaddr) is null or coalesce(pkt_dstaddr, dstaddr) is null)"
+    return (
+        _in_set(lines, scope, "line_kind", kinds, what="lines"),
+        _in_set(lines, records, "action", ("ACCEPT", "REJECT"), what="records"),
+        _in_set(lines, scope, "log_status", ("OK", "NODATA", "SKIPDATA"), what="lines", but="malformed"),
+        _between(lines, records, "srcport", *port, what="records"),
+        _between(lines, records, "dstport", *port, what="records"),
+        _between(lines, records, "protocol", *protocol, what="records"),
+        _between(lines, records, "packets", 0, None, what="records"),
+        _between(lines, records, "bytes", 0, None, what="records"),
+        *(
+            _not_null(lines, scope, column, what="lines")
+            for column in ("source_uri", "arrival_hour", "format_id", "line_kind", "event_hour")
+        ),
+        _not_null(lines, records, "flow_log_id", what="records", severity=Severity.WARN),
+        Check(
+            name="records_have_endpoints",
+            table=lines,
+            severity=Severity.ERROR,
+            claim="every record has two endpoints, in a flow log that has addresses",
+            says="{count} records lack an endpoint {where}, such as one of {row[source_uri]}",
+            failing=_sql(
+                """
+                select * from stg_flow_logs__lines
+                where $records and $incomplete and (flow_log_id, format_id) in (
+                    select (flow_log_id, format_id) from stg_flow_logs__lines
+                    where $records and not $incomplete
+                    group by flow_log_id, format_id
+                )
+                """,
+                records=_all(records),
+                incomplete=incomplete,
+            ),
+        ),
+        Check(
+            name="flow_logs_have_endpoints",
+            table=lines,
+            severity=Severity.WARN,
+            claim="every flow log's format has the addresses of both endpoints",
+            says="{count} flow logs have no records with two endpoints {where}, such as {row[flow_log_id]}"
+            " ({row[records]:,} records): no edges come from them",
+            failing=_sql(
+                """
+                select flow_log_id, format_id, min(arrival_hour) as arrival_hour,
+                    max(arrival_hour) as last_arrival_hour, count(*) as records
+                from stg_flow_logs__lines
+                where $records
+                group by flow_log_id, format_id
+                having count_if(not $incomplete) = 0
+                """,
+                records=_all(records),
+                incomplete=incomplete,
+            ),
+        ),
+    )
+
+
+def _event_time_checks(gates: Gates, scope: tuple[Condition, ...]) -> tuple[Check, ...]:
+    kinds = (*scope, Condition("line_kind", "in", ("record", "gap")))
+    arrived = "strptime(arrival_hour, '%Y-%m-%dT%H')"
+    return (
+        Check(
+            name="event_time_is_not_ahead",
+            table="stg_flow_logs__lines",
+            severity=Severity.ERROR,
+            claim=f"no record starts or ends more than {gates.max_event_ahead_minutes} minutes after the hour in which"
+            " it arrived (gates.max_event_ahead_minutes)",
+            says="{count} records lie in the future of their arrival {where}, such as {row[start_at]} in"
+            f" {{row[source_uri]}} (tolerance {gates.max_event_ahead_minutes} minutes)",
+            failing=_sql(
+                "select * from stg_flow_logs__lines where $kinds"
+                " and greatest(start_at, end_at) > $arrived + interval '$minutes' minute",
+                kinds=_all(kinds),
+                arrived=arrived,
+                minutes=str(60 + gates.max_event_ahead_minutes),
+            ),
+        ),
+        Check(
+            name="event_time_is_recent",
+            table="stg_flow_logs__lines",
+            severity=Severity.WARN,
+            claim=f"no record ended more than {gates.max_event_age_hours} hours before it arrived"
+            " (gates.max_event_age_hours)",
+            says="{count} records are older than"
+            f" {gates.max_event_age_hours} hours {{where}}, such as {{row[start_at]}} in {{row[source_uri]}}",
+            failing=_sql(
+                "select * from stg_flow_logs__lines where $kinds"
+                " and greatest(start_at, end_at) < $arrived - interval '$hours' hour",
+                kinds=_all(kinds),
+                arrived=arrived,
+                hours=str(gates.max_event_age_hours),
+            ),
+        ),
+    )
+
+
+def _edge_checks(scope: tuple[Condition, ...]) -> tuple[Check, ...]:
+    required = (
+        "edge_id",
+        "src_device_id",
+        "dst_device_id",
+        "src_role",
+        "action",
+        "flows",
+        "packets",
+        "bytes",
+        "is_counted",
+        "is_translated",
+    )
+    return (
+        _unique("fct_edges", "edge_id", what="edges", scope=scope),
+        *(_not_null("fct_edges", scope, column, what="edges") for column in required),
+        # UNKNOWN: a record of a format without an action (int_flows__oriented).
+        _in_set("fct_edges", scope, "action", ("ACCEPT", "REJECT", "UNKNOWN"), what="edges"),
+        _in_set("fct_edges", scope, "src_role", ("client", "server", "peer"), what="edges"),
+        _in_set("fct_edges", scope, "counted_side", ("source", "dest", "between"), what="edges"),
+        _between("fct_edges", scope, "flows", 1, None, what="edges"),
+        _between("fct_edges", scope, "packets", 0, None, what="edges"),
+        _between("fct_edges", scope, "bytes", 0, None, what="edges"),
+        _between("fct_edges", scope, "observations", 1, None, what="edges"),
+        # -1: a record of a format without a protocol (int_flows__oriented).
+        _between("fct_edges", scope, "protocol", -1, 255, what="edges"),
+        _between("fct_edges", scope, "service_port", 0, 65535, what="edges"),
+        _seen_in_order("fct_edges", what="edges", scope=scope),
+    )
+
+
+def _edge_key_checks(hours: str) -> tuple[Check, ...]:
+    return tuple(
+        Check(
+            name=f"fct_edges_{side}_device_id_is_known",
+            table="fct_edges",
+            severity=Severity.ERROR,
+            claim=f"every {side}_device_id of an edge stands in dim_devices",
+            says=f"{{count}} devices of edges ({side}_device_id) are missing in dim_devices {{where}},"
+            f" such as {{row[{side}_device_id]}}",
+            failing=_sql(
+                """
+                select $side, min(event_hour) as event_hour, max(event_hour) as last_event_hour, count(*) as edges
+                from fct_edges
+                where $hours and $side is not null
+                    and $side not in (select device_id from dim_devices where device_id is not null)
+                group by $side
+                """,
+                side=f"{side}_device_id",
+                hours=hours,
+            ),
+        )
+        for side in ("src", "dst")
+    )
+
+
+def _edge_sum_checks(scope: tuple[Condition, ...], hours: str) -> tuple[Check, ...]:
+    window = _all(scope)
+    key = "event_hour, src_device_id, dst_device_id, protocol, service_port, src_role, action"
+    return (
+        Check(
+            name="partials_equal_staged_records",
+            table="int_edges__partials",
+            severity=Severity.ERROR,
+            claim="flows, packets and bytes of the edges' partial sums equal those of the staged records, interface by"
+            " interface (each interface is one side of what it logs) and action by action",
+            says="the sums of {count} interfaces and hours differ between records and edges {where}, such as"
+            " {row[interface_id]} {row[action]}: {row[staged_flows]:,} records, {row[staged_packets]:,} packets,"
+            " {row[staged_bytes]:,} bytes staged; {row[flows]:,}, {row[packets]:,}, {row[bytes]:,} in the edges",
+            failing=_sql(
+                """
+                select *
+                from (
+                    select
+                        arrival_hour, event_hour, flow_log_id, interface_id, action,
+                        sum(staged_flows) as staged_flows, sum(flows) as flows,
+                        sum(staged_packets) as staged_packets, sum(packets) as packets,
+                        sum(staged_bytes) as staged_bytes, sum(bytes) as bytes
+                    from (
+                        select
+                            arrival_hour, event_hour, flow_log_id,
+                            coalesce(interface_id, resource_id, 'none') as interface_id,
+                            coalesce(action, 'UNKNOWN') as action,
+                            1 as staged_flows,
+                            coalesce(packets, 0) as staged_packets, coalesce(bytes, 0) as staged_bytes,
+                            0 as flows, 0 as packets, 0 as bytes
+                        from stg_flow_logs__lines
+                        where $window and line_kind = 'record' and resource_type is null
+                            and coalesce(pkt_srcaddr, srcaddr) is not null
+                            and coalesce(pkt_dstaddr, dstaddr) is not null
+                        union all
+                        select
+                            arrival_hour, event_hour, flow_log_id, interface_id, action,
+                            0, 0, 0,
+                            flows, packets, bytes
+                        from int_edges__partials
+                        where $window
+                    ) as sides
+                    group by arrival_hour, event_hour, flow_log_id, interface_id, action
+                ) as sums
+                where staged_flows <> flows or staged_packets <> packets or staged_bytes <> bytes
+                """,
+                window=window,
+            ),
+        ),
+        Check(
+            name="touched_hours_are_restated",
+            table="int_hours__restated",
+            severity=Severity.ERROR,
+            claim="every event hour that the window brings records of is restated",
+            says="{count} event hours have new records but were not restated {where}: run build_marts again",
+            failing=_sql(
+                """
+                select distinct event_hour from int_edges__partials
+                where $window and event_hour not in (select event_hour from int_hours__restated)
+                """,
+                window=window,
+            ),
+        ),
+        Check(
+            name="edges_have_no_hole",
+            table="fct_edges",
+            severity=Severity.ERROR,
+            claim="every restated hour with partial sums that must count has edges",
+            says="{count} hours have input but no edges {where}: {row[flows]:,} records, {row[bytes]:,} bytes",
+            # What a source alone logged towards a device with an interface of its own need not count: that interface
+            # speaks for the device, and may have had nothing but NODATA in the hour.
+            failing=_sql(
+                """
+                select event_hour, sum(flows) as flows, sum(packets) as packets, sum(bytes) as bytes
+                from int_edges__partials as partials
+                where $hours and event_hour not in (select event_hour from fct_edges where $hours)
+                    and not exists (
+                        select 1 from dim_interfaces as own
+                        where partials.dst_device_id in (own.own_address, own.own_address_v6)
+                            and partials.interface_id <> own.interface_id
+                    )
+                group by event_hour
+                """,
+                hours=hours,
+            ),
+        ),
+        Check(
+            name="edges_come_from_partials",
+            table="fct_edges",
+            severity=Severity.ERROR,
+            claim="every edge of a restated hour has a partial sum of the same key",
+            says="{count} edges have no partial sum {where}, such as {row[src_device_id]} to {row[dst_device_id]}",
+            failing=_sql(
+                "select $key from fct_edges where $hours except select $key from int_edges__partials where $hours",
+                key=key,
+                hours=hours,
+            ),
+        ),
+        Check(
+            name="edges_count_no_packet_twice",
+            table="fct_edges",
+            severity=Severity.ERROR,
+            claim="the edges of an hour hold no more flows, packets or bytes than were logged in it",
+            says="{count} hours have edges that hold more than was logged {where}: {row[packets]:,} packets and"
+            " {row[bytes]:,} bytes, logged {row[logged_packets]:,} and {row[logged_bytes]:,}",
+            failing=_sql(
+                """
+                select *
+                from (
+                    select
+                        event_hour,
+                        sum(flows) as flows, sum(packets) as packets, sum(bytes) as bytes,
+                        sum(logged_flows) as logged_flows, sum(logged_packets) as logged_packets,
+                        sum(logged_bytes) as logged_bytes
+                    from (
+                        select event_hour, flows, packets, bytes,
+                            0 as logged_flows, 0 as logged_packets, 0 as logged_bytes
+                        from fct_edges where $hours
+                        union all
+                        select event_hour, 0, 0, 0, flows, packets, bytes
+                        from int_edges__partials where $hours
+                    ) as sides
+                    group by event_hour
+                ) as sums
+                where flows > logged_flows or packets > logged_packets or bytes > logged_bytes
+                """,
+                hours=hours,
+            ),
+        ),
+    )
+
+
+def _dimension_checks() -> tuple[Check, ...]:
+    return (
+        _unique("dim_devices", "device_id", what="devices"),
+        _not_null("dim_devices", (), "device_id", what="devices"),
+        _in_set("dim_devices", (), "device_type", ("source", "dest", "both"), what="devices"),
+        _in_set("dim_devices", (), "scope", ("internal", "external"), what="devices"),
+        _seen_in_order("dim_devices", what="devices"),
+        _unique("dim_interfaces", "interface_id", what="interfaces"),
+        _not_null("dim_interfaces", (), "interface_id", what="interfaces"),
+        _seen_in_order("dim_interfaces", what="interfaces"),
+    )
+
+
+def _report_totals_check(total: ReportTotals, hours: str) -> Check:
+    columns = ", ".join(
+        f"sum({column}) as {column}, sum(edges_{column}) as edges_{column}" for column in total.measures
+    )
+    zeros = ", ".join("0" for _ in total.measures)
+    return Check(
+        name=f"{total.table}_adds_up",
+        table=total.table,
+        severity=Severity.ERROR,
+        claim=f"{', '.join(total.measures)} of an hour of {total.table} are those of its edges",
+        says=f"{{count}} hours of {total.table} do not add up to their edges {{where}}",
+        failing=_sql(
+            """
+            select *
+            from (
+                select event_hour, $columns
+                from (
+                    select event_hour, $measures, $edges_zeros from $table where $hours
+                    union all
+                    select event_hour, $zeros, $edges from fct_edges where $hours and $counted
+                ) as sides
+                group by event_hour
+            ) as sums
+            where $differs
+            """,
+            table=total.table,
+            hours=hours,
+            columns=columns,
+            measures=", ".join(total.measures),
+            edges_zeros=", ".join(f"0 as edges_{column}" for column in total.measures),
+            zeros=zeros,
+            edges=", ".join(total.measures.values()),
+            counted=total.edges,
+            differs=" or ".join(f"{column} is distinct from edges_{column}" for column in total.measures),
+        ),
+    )
+
+
+def _in_set(
+    table: str, scope: tuple[Condition, ...], column: str, values: tuple[str, ...], *, what: str, but: str = ""
+) -> Check:
+    conditions = (*scope, Condition("line_kind", "<>", but)) if but else scope
+    listed = ", ".join(literal(value) for value in values)
+    return Check(
+        name=f"{_short(table)}_{column}_is_known",
+        table=table,
+        severity=Severity.ERROR,
+        claim=f"{column} is one of {', '.join(values)}, or missing",
+        says=f"{{count}} {what} have another {column} than {', '.join(values)} {{where}}, such as {{row[{column}]}}",
+        expectation="ExpectColumnValuesToBeInSet",
+        arguments={"column": column, "value_set": list(values)},
+        conditions=conditions,
+        failing=_sql(
+            "select * from $table where $scope and $column not in ($values)",
+            table=table,
+            scope=_all(conditions),
+            column=column,
+            values=listed,
+        ),
+    )
+
+
+def _between(table: str, scope: tuple[Condition, ...], column: str, low: int, high: int | None, *, what: str) -> Check:
+    bounds = f"{low} to {high}" if high is not None else f"{low} or more"
+    above = f" or {column} > {high}" if high is not None else ""
+    return Check(
+        name=f"{_short(table)}_{column}_is_in_range",
+        table=table,
+        severity=Severity.ERROR,
+        claim=f"{column} is {bounds}, or missing",
+        says=f"{{count}} {what} have a {column} that is not {bounds} {{where}}, such as {{row[{column}]}}",
+        expectation="ExpectColumnValuesToBeBetween",
+        arguments={"column": column, "min_value": low, "max_value": high},
+        conditions=scope,
+        failing=_sql(
+            "select * from $table where $scope and ($column < $low$above)",
+            table=table,
+            scope=_all(scope),
+            column=column,
+            low=str(low),
+            above=above,
+        ),
+    )
+
+
+def _not_null(
+    table: str, scope: tuple[Condition, ...], column: str, *, what: str, severity: Severity = Severity.ERROR
+) -> Check:
+    return Check(
+        name=f"{_short(table)}_{column}_is_present",
+        table=table,
+        severity=severity,
+        claim=f"{column} is present",
+        says=f"{{count}} {what} have no {column} {{where}}",
+        expectation="ExpectColumnValuesToNotBeNull",
+        arguments={"column": column},
+        conditions=scope,
+        failing=_sql(
+            "select * from $table where $scope and $column is null", table=table, scope=_all(scope), column=column
+        ),
+    )
+
+
+def _unique(table: str, column: str, *, what: str, scope: tuple[Condition, ...] = ()) -> Check:
+    return Check(
+        name=f"{_short(table)}_{column}_is_unique",
+        table=table,
+        severity=Severity.ERROR,
+        claim=f"{column} is unique",
+        says=f"{{count}} {what} share their {column} with another {{where}}, such as {{row[{column}]}}",
+        expectation="ExpectColumnValuesToBeUnique",
+        arguments={"column": column},
+        conditions=scope,
+        failing=_sql(
+            "select * from $table where $scope and $column in"
+            " (select $column from $table where $scope group by $column having count(*) > 1)",
+            table=table,
+            scope=_all(scope),
+            column=column,
+        ),
+    )
+
+
+def _seen_in_order(table: str, *, what: str, scope: tuple[Condition, ...] = ()) -> Check:
+    return Check(
+        name=f"{_short(table)}_is_seen_in_order",
+        table=table,
+        severity=Severity.ERROR,
+        claim="last_seen_at is not before first_seen_at",
+        says=f"{{count}} {what} were last seen before they were first seen {{where}}, such as {{row[first_seen_at]}}",
+        expectation="ExpectColumnPairValuesAToBeGreaterThanB",
+        arguments={
+            "column_A": "last_seen_at",
+            "column_B": "first_seen_at",
+            "or_equal": True,
+            "ignore_row_if": "either_value_is_missing",
+        },
+        conditions=scope,
+        failing=_sql(
+            "select * from $table where $scope and last_seen_at < first_seen_at", table=table, scope=_all(scope)
+        ),
+    )
+
+
+def _arrival_scope(window: Window) -> tuple[Condition, ...]:
+    return (
+        Condition("arrival_hour", ">=", format_hour(window.start)),
+        Condition("arrival_hour", "<", format_hour(window.end)),
+    )
+
+
+def _restated_sql(hours: Sequence[datetime]) -> str:
+    # Literals, so that files are pruned by them.
+    listed = ", ".join(f"timestamp '{hour:%Y-%m-%d %H:%M:%S}'" for hour in hours)
+    return f"event_hour in ({listed})" if listed else "false"
+
+
+def _all(conditions: Sequence[Condition]) -> str:
+    return " and ".join(condition.sql for condition in conditions) or "true"
+
+
+def _sql(template: str, **parts: str) -> str:
+    return Template(template).substitute(parts)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.4g} %"
+
+
+def _short(table: str) -> str:
+    return {"stg_flow_logs__lines": "lines", "fct_coverage": "coverage"}.get(table, table)
