@@ -33,8 +33,9 @@ connection for S3; the others use the machine's AWS credentials.
     airflow backfill create --dag-id flow_logs_hourly --from-date 2026-11-20T00:00 --to-date 2026-11-20T14:00 \\
         --max-active-runs 1
 
-The end counts in: the run that is called 14:00 handles the objects that arrived from 14:00 to 15:00. In the UI it is
-*Trigger*, then *Backfill*. A single run triggered by hand with the logical date 05:00 handles 04:00 to 05:00.
+Both dates are starts of hours, and the end counts in: the last run handles the objects that arrived from 14:00 to
+15:00, and is named after 15:00, when that hour was over. In the UI it is *Trigger*, then *Backfill*. A single run that
+is triggered by hand with the logical date 05:00 handles 04:00 to 05:00; without one, the last whole hour.
 
 **When it fails.** The tables that people read stay as they were; nothing half-done is ever shown. Read the last lines
 of the failed task's log, cure the cause, then *clear* the failed task: it and the tasks after it run again.

@@ -8,6 +8,9 @@ from typing import Any
 
 from flowlake.orchestration.alerts import FAILURE_CALLBACKS
 
+HOURLY_DAG = "flow_logs_hourly"
+"""The DAG that runs the steps every hour."""
+
 START_DATE = datetime(2015, 6, 1, tzinfo=UTC)
 """The month in which AWS announced VPC Flow Logs: no log is older, so any hour can be backfilled."""
 

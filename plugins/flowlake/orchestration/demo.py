@@ -23,17 +23,15 @@ from flowlake.errors import FlowlakeError
 from flowlake.lake.windows import Window, format_hour, parse_hour
 from flowlake.orchestration import local
 from flowlake.orchestration.api import AirflowApi, ApiError
+from flowlake.orchestration.defaults import HOURLY_DAG
 from flowlake.steps import STEPS
 
-DAG_ID = "flow_logs_hourly"
+DAG_ID = HOURLY_DAG
 
 COMPONENTS = (local.API_SERVER, local.SCHEDULER, local.DAG_PROCESSOR)
 """No triggerer: no task of flowlake defers."""
 
 POLL_SECONDS = 0.5
-DAG_SECONDS = 90.0
-"""How long the DAG processor may take to read the DAG."""
-
 STALL_SECONDS = 3900.0
 """Without any change for longer than a task may take at most, something is wrong with Airflow itself."""
 
@@ -89,9 +87,9 @@ def run_hours(
         project=project,
     )
     with local.running(airflow, shown.line) as api:
-        _wait_for_dag(api)
+        local.wait_for_dag(api, DAG_ID)
         for gap in _gaps(missing):
-            _backfill(api, gap, ledger, shown)
+            _backfill(api, gap, ledger, shown, window)
     return ledger.results(window, ran=missing)
 
 
@@ -157,19 +155,7 @@ def _gaps(hours: list[str]) -> list[Window]:
     return found
 
 
-def _wait_for_dag(api: AirflowApi) -> None:
-    deadline = time.monotonic() + DAG_SECONDS
-    while not api.dag_exists(DAG_ID):
-        if errors := api.import_errors():
-            message = f"Airflow could not read the DAG {DAG_ID}:\n" + "\n".join(errors)
-            raise HoursFailedError(message)
-        if time.monotonic() > deadline:
-            message = f"Airflow did not find the DAG {DAG_ID} within {DAG_SECONDS:.0f} s."
-            raise HoursFailedError(message)
-        time.sleep(POLL_SECONDS)
-
-
-def _backfill(api: AirflowApi, window: Window, ledger: _Ledger, shown: Progress) -> None:
+def _backfill(api: AirflowApi, window: Window, ledger: _Ledger, shown: Progress, asked: Window) -> None:
     """Run one window's hours through a backfill and follow it to its end."""
     first, last = window.start, window.end - _HOUR
     _clear_away(api, first, last)
@@ -177,7 +163,7 @@ def _backfill(api: AirflowApi, window: Window, ledger: _Ledger, shown: Progress)
     # `completed`: an hour is asked for only when it has to run; what Airflow remembers may belong to other settings.
     backfill = api.create_backfill(DAG_ID, first, last, reprocess="completed", max_active=1)
     try:
-        _follow(api, window, ledger, shown)
+        _follow(api, window, ledger, shown, asked)
     except BaseException:
         # Otherwise the next start of this Airflow would go on with the hours that are left.
         with contextlib.suppress(ApiError):
@@ -194,27 +180,27 @@ def _clear_away(api: AirflowApi, first: datetime, last: datetime) -> None:
             api.fail_run(DAG_ID, run["dag_run_id"])
 
 
-def _follow(api: AirflowApi, window: Window, ledger: _Ledger, shown: Progress) -> None:
-    total = len(window.hours)
+def _follow(api: AirflowApi, window: Window, ledger: _Ledger, shown: Progress, asked: Window) -> None:
     ended: set[str] = set()
     seen: object = None
     changed = time.monotonic()
-    while len(ended) < total:
+    while len(ended) < len(window.hours):
         runs = api.runs(DAG_ID, window.start, window.end - _HOUR)
         for run in runs:
             hour = format_hour(datetime.fromisoformat(run["logical_date"]))
             if hour in ended or run["state"] in (None, "queued"):
                 continue
+            place = f"[{1 + sum(known in ledger.seconds for known in asked.hours)}/{len(asked.hours)}]"
             tasks = api.task_instances(DAG_ID, run["dag_run_id"])
             if run["state"] == "success":
                 ended.add(hour)
                 ledger.add(hour, _seconds(run))
-                shown.line(f"[{len(ended)}/{total}] {hour} done in {_seconds(run):.1f} s ({_task_seconds(tasks)})")
+                shown.line(f"{place} {hour} done in {_seconds(run):.1f} s ({_task_seconds(tasks)})")
             elif run["state"] == "failed":
-                shown.line(f"[{len(ended) + 1}/{total}] {hour} failed")
+                shown.line(f"{place} {hour} failed")
                 raise HoursFailedError(_failure(api, hour, run, tasks))
             else:
-                shown.now(f"[{len(ended) + 1}/{total}] {hour} {_under_way(tasks)}")
+                shown.now(f"{place} {hour} {_under_way(tasks)}")
                 seen, before = [(task["task_id"], task["state"]) for task in tasks], seen
                 changed = changed if seen == before else time.monotonic()
         if time.monotonic() - changed > STALL_SECONDS:

@@ -35,6 +35,7 @@ import psutil  # type: ignore[import-untyped]
 
 from flowlake.errors import FlowlakeError
 from flowlake.orchestration.api import AirflowApi, ApiError
+from flowlake.orchestration.defaults import HOURLY_DAG
 
 PROJECT = Path(__file__).resolve().parents[3]
 """The checkout that this package lies in: Airflow reads its `dags/` and `plugins/`."""
@@ -45,6 +46,9 @@ COMPONENTS = (API_SERVER, SCHEDULER, DAG_PROCESSOR, TRIGGERER)
 
 START_SECONDS = 180.0
 """How long a start may take. 2 busy cores need 20 s; the rest is for slow disks and the first compilation of .pyc."""
+
+DAG_SECONDS = 60.0
+"""How long the DAG processor may take to read a DAG for the first time."""
 
 STOP_SECONDS = 10.0
 """How long processes may take to end when asked to; then they are killed. Steps survive that (they are idempotent)."""
@@ -126,6 +130,9 @@ def environment(airflow: LocalAirflow, environ: Mapping[str, str] = os.environ) 
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{airflow.url}/execution/",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{airflow.home / 'airflow.db'}",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS": "flowlake.orchestration.sqlite.CONNECT_ARGS",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS_ASYNC": "flowlake.orchestration.sqlite.CONNECT_ARGS",
+        "AIRFLOW__API_AUTH__JWT_SECRET": secret(airflow),
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": str(airflow.port),
         "AIRFLOW__API__BASE_URL": airflow.url,
@@ -133,6 +140,7 @@ def environment(airflow: LocalAirflow, environ: Mapping[str, str] = os.environ) 
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(airflow.log_folder),
         "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "10",
         # Found at once when someone edits a DAG; one small file costs next to nothing to look at.
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "15",
         # The scheduler sleeps this long when nothing is to do: it is what a short task waits for its successor.
@@ -223,12 +231,35 @@ def api(airflow: LocalAirflow) -> AirflowApi:
     return AirflowApi(airflow.url, USER, password(airflow))
 
 
+def wait_for_dag(server: AirflowApi, dag_id: str) -> None:
+    """Wait until Airflow knows a DAG. Raises LocalAirflowError when its file cannot be imported, or is not found."""
+    deadline = time.monotonic() + DAG_SECONDS
+    while not server.dag_exists(dag_id):
+        if errors := server.import_errors():
+            message = f"Airflow cannot read the DAG {dag_id}:\n" + "\n".join(errors)
+            raise LocalAirflowError(message)
+        if time.monotonic() > deadline:
+            message = f"Airflow did not find the DAG {dag_id} within {DAG_SECONDS:.0f} s"
+            raise LocalAirflowError(message)
+        time.sleep(0.25)
+
+
 def password(airflow: LocalAirflow) -> str:
     """The user's password; the first call makes it up and keeps it in a file that only its owner can read."""
     with contextlib.suppress(FileNotFoundError):
         return str(json.loads(airflow.password_file.read_text())[USER])
     word = secrets.token_urlsafe(12)
     _write_private(airflow.password_file, json.dumps({USER: word}))
+    return word
+
+
+def secret(airflow: LocalAirflow) -> str:
+    """What the tasks' tokens are signed with. Airflow's own generated secret is shorter than its algorithm wants."""
+    path = airflow.home / "jwt_secret"
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_text()
+    word = secrets.token_urlsafe(64)
+    _write_private(path, word)
     return word
 
 
@@ -447,6 +478,11 @@ def up_command(airflow: LocalAirflow) -> None:
     fresh = up(airflow, click.echo)
     state = read_state(airflow)
     where = LocalAirflow(home=airflow.home, port=state.port if state else airflow.port)
+    try:
+        wait_for_dag(api(where), HOURLY_DAG)
+    except LocalAirflowError as error:
+        # It stays up: whoever mends the DAG wants to see it there.
+        click.echo(f"Warning: {error}", err=True)
     click.echo(f"Airflow {'is up' if fresh else 'was up already'}: {where.url}")
     click.echo(f"  user {USER}, password {password(where)}")
     click.echo(f"  logs {where.log_folder}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -16,9 +17,8 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from flowlake.lake.windows import Window, format_hour
 from flowlake.orchestration.assets import published_assets
 from flowlake.orchestration.connections import s3_client_factory
-from flowlake.quality.report import GateFailed
 from flowlake.settings import SettingsError, load_settings
-from flowlake.steps import STEPS, RunContext, Step, StepReport, run_step
+from flowlake.steps import STEPS, GateFailed, RunContext, Step, StepReport, run_step
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -54,15 +54,6 @@ def window_of(context: Context, now: datetime | None = None) -> Window:
     return window
 
 
-def report_line(report: StepReport, window: Window) -> str:
-    """One line that people and log collectors can read: what a step handled, and in how many seconds."""
-    counts = {"objects": report.objects, "lines": report.lines, "records": report.records, "bytes": report.bytes}
-    counted = " ".join(f"{name}={count}" for name, count in counts.items() if count is not None)
-    return " ".join(
-        part for part in (f"step={report.step}", f"window={window}", counted, f"seconds={report.seconds:.3f}") if part
-    )
-
-
 def report_values(report: StepReport) -> dict[str, Any]:
     """A report as plain values for XCom. Details become text: XCom must never depend on what a step puts there."""
     return {
@@ -92,13 +83,12 @@ class StepOperator(BaseOperator):
         self.step = step
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Run the step, log what it handled, return its numbers."""
+        """Run the step, which logs what it handled; log its details; return its numbers."""
+        _quieten()
         try:
-            run_context = self._run_context(context)
-            report = run_step(self.step, run_context)
+            report = run_step(self.step, self._run_context(context))
         except (GateFailed, SettingsError) as error:
             raise AirflowFailException(str(error)) from error
-        self.log.info("%s", report_line(report, run_context.window))
         for name, value in report.details.items():
             self.log.info("%s: %s", name, value)
         return report_values(report)
@@ -123,6 +113,12 @@ class StepOperator(BaseOperator):
             s3_client=s3_client_factory(settings),
             accept_missing=bool(context["params"].get(ACCEPT_MISSING, False)),
         )
+
+
+def _quieten() -> None:
+    """Keep other packages' chatter out of the tasks' logs: Airflow shows everything from INFO on, of everyone."""
+    for name in ("great_expectations", "botocore", "boto3", "s3transfer"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def step_task(step: Step) -> StepOperator:
