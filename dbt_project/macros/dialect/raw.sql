@@ -7,14 +7,15 @@
 {% macro raw_text_lines(format_id) -%}{{ return(adapter.dispatch("raw_text_lines", "flowlake")(format_id)) }}{%- endmacro %}
 {% macro default__raw_text_lines(format_id) -%}{{ unsupported_dialect("raw_text_lines") }}{%- endmacro %}
 {#-
-  latin-1 makes one character of every byte, so any bytes at all are read and length(line) is their number; the
-  delimiter cannot occur; no quotes, escapes or comments. An empty line is a null.
+  Objects are ASCII; `register` puts a copy with one character for each byte (latin-1 as UTF-8) in the place of one
+  that is not. So any bytes at all are read, length(line) is their number, and the delimiter, a character beyond
+  latin-1, cannot occur. No quotes, escapes or comments. An empty line is a null.
 -#}
 {% macro duckdb__raw_text_lines(format_id) -%}
     read_csv(
         getvariable('text_lines_{{ checked_format_id(format_id) | replace("-", "_") }}'),
-        columns = {'line': 'varchar'}, header = false, auto_detect = false, delim = '\x1f\x1f\x1f',
-        quote = '', escape = '', comment = '', strict_mode = false, encoding = 'latin-1', new_line = '\n',
+        columns = {'line': 'varchar'}, header = false, auto_detect = false, delim = '{{ "\u241e" }}',
+        quote = '', escape = '', comment = '', strict_mode = false, new_line = '\n',
         max_line_size = 16777216, buffer_size = 33554432, compression = 'gzip', filename = 'read_path'
     )
 {%- endmacro %}

@@ -87,11 +87,12 @@ touched as (
 ),
 
 device_names as (
-    {% for address, name in var("device_names").items() -%}
-    select {{ text_literal(address) }} as device_id, {{ text_literal(name) }} as name
+    select cast(null as varchar) as device_id, cast(null as varchar) as name
+    where false
+    {%- for address, name in var("device_names").items() %}
     union all
-    {% endfor -%}
-    select cast(null as varchar), cast(null as varchar) where false
+    select {{ text_literal(address) }}, {{ text_literal(name) }}
+    {%- endfor %}
 ),
 
 merged as (

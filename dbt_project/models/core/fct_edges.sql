@@ -115,7 +115,7 @@ placed as (
 
 -- Where neither end is covered, of those in between the one that saw most of the pair speaks for it.
 best_between as (
-    select event_hour, src_device_id, dst_device_id, interface_id
+    select event_hour, src_device_id, dst_device_id, interface_id, 'between' as side
     from (
         select
             event_hour,
@@ -155,7 +155,7 @@ fullest_side as (
             sum(case when placed.side = 'source' and placed.action <> 'REJECT' then placed.packets else 0 end) as source_packets,
             sum(case when placed.side = 'between' and placed.action <> 'REJECT' and best_between.interface_id is not null then placed.packets else 0 end) as between_packets
         from placed
-        left join best_between using (event_hour, src_device_id, dst_device_id, interface_id)
+        left join best_between using (event_hour, src_device_id, dst_device_id, interface_id, side)
         where placed.is_doubtful
         group by 1, 2, 3, 4, 5, 6
     ) as sums
@@ -166,6 +166,7 @@ fullest_side as (
 stopped as (
     select
         {{ edge | join(", ") }},
+        true as is_stoppable,
         sum(packets) as packets,
         sum(bytes) as bytes,
         sum(flows) as flows
@@ -203,7 +204,7 @@ chosen as (
             and placed.src_device_id = best_between.src_device_id
             and placed.dst_device_id = best_between.dst_device_id
             and placed.interface_id = best_between.interface_id
-            and placed.side = 'between'
+            and placed.side = best_between.side
 ),
 
 summed as (
@@ -219,7 +220,8 @@ summed as (
         {{ bit_or_agg("case when counts then tcp_flags else 0 end") }} as tcp_flags,
         count(*) as observations,
         bool_or(is_doubtful or (counts and has_skipdata)) as is_lossy,
-        bool_or(counts) as counts
+        bool_or(counts) as counts,
+        action <> 'REJECT' and max(case when counts then side end) <> 'dest' as is_stoppable
     from chosen
     group by 1, 2, 3, 4, 5, 6, 7
 ),
@@ -240,13 +242,7 @@ remaining as (
         summed.observations,
         summed.is_lossy
     from summed
-    left join stopped
-        on
-            summed.action <> 'REJECT'
-            and summed.counted_side <> 'dest'
-            {%- for column in edge %}
-            and summed.{{ column }} = stopped.{{ column }}
-            {%- endfor %}
+    left join stopped using ({{ edge | join(", ") }}, is_stoppable)
     where summed.counts and (stopped.packets is null or summed.packets > stopped.packets)
 ),
 

@@ -12,7 +12,7 @@ delivered as (
         min(account_id) as account_id,
         min(region) as region,
         count(*) as objects,
-        count_if(status = 'unreadable') as unreadable_objects,
+        count(*) filter (where status = 'unreadable') as unreadable_objects,
         sum(object_bytes) as object_bytes,
         sum(registered_lines) as lines,
         sum(records) as records,
@@ -20,7 +20,7 @@ delivered as (
         sum(nodata_gaps + skipdata_gaps) as gaps,
         sum(headers) as headers,
         sum(blanks + empty_lines) as blanks,
-        count_if(is_late) as late_objects
+        count(*) filter (where is_late) as late_objects
     from {{ ref("int_objects__accounted") }}
     where flow_log_id is not null and {{ replaced_scope("arrival_hour_onwards") }}
     group by flow_log_id, arrival_hour

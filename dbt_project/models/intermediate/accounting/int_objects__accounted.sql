@@ -14,12 +14,12 @@ lines as (
         source_uri,
         count(*) as read_lines,
         sum(line_bytes) as read_line_bytes,
-        count_if(line_kind = 'record') as records,
-        count_if(line_kind = 'malformed') as malformed,
-        count_if(line_kind = 'gap' and log_status is distinct from 'SKIPDATA') as nodata_gaps,
-        count_if(line_kind = 'gap' and log_status = 'SKIPDATA') as skipdata_gaps,
-        count_if(line_kind = 'header') as headers,
-        count_if(line_kind = 'blank') as blanks
+        count(*) filter (where line_kind = 'record') as records,
+        count(*) filter (where line_kind = 'malformed') as malformed,
+        count(*) filter (where line_kind = 'gap' and log_status is distinct from 'SKIPDATA') as nodata_gaps,
+        count(*) filter (where line_kind = 'gap' and log_status = 'SKIPDATA') as skipdata_gaps,
+        count(*) filter (where line_kind = 'header') as headers,
+        count(*) filter (where line_kind = 'blank') as blanks
     from {{ ref("stg_flow_logs__lines") }}
     where {{ in_arrival_window("arrival_hour") }}
     group by source_uri

@@ -6,10 +6,10 @@ select
     event_hour,
     coalesce(interface_id, resource_id, 'none') as interface_id,
     flow_log_id,
-    count_if(line_kind = 'record' and action is distinct from 'REJECT') as accepted_records,
-    count_if(line_kind = 'record' and action = 'REJECT') as rejected_records,
-    count_if(line_kind = 'gap' and log_status is distinct from 'SKIPDATA') as nodata_records,
-    count_if(line_kind = 'gap' and log_status = 'SKIPDATA') as skipdata_records
+    count(*) filter (where line_kind = 'record' and action is distinct from 'REJECT') as accepted_records,
+    count(*) filter (where line_kind = 'record' and action = 'REJECT') as rejected_records,
+    count(*) filter (where line_kind = 'gap' and log_status is distinct from 'SKIPDATA') as nodata_records,
+    count(*) filter (where line_kind = 'gap' and log_status = 'SKIPDATA') as skipdata_records
 from {{ ref("stg_flow_logs__lines") }}
 where line_kind in ('record', 'gap') and resource_type is null and {{ in_arrival_window("arrival_hour") }}
 group by 1, 2, 3, 4

@@ -1,4 +1,5 @@
 -- One row per VPC record of the window that has two endpoints: who spoke to whom, on which service, in which role.
+-- depends_on: {{ ref("service_ports") }}
 {{ config(materialized="ephemeral", contract={"enforced": false}) }}
 
 with

@@ -1,4 +1,5 @@
 -- One row per interface ever seen: whose it is, and whether it is a NAT gateway, as far as everything so far tells.
+-- depends_on: {{ ref("int_addresses__merged") }}
 {{
     config(
         materialized="incremental",

@@ -46,8 +46,8 @@ select
     sightings.interface_id,
     sightings.arrival_hour,
     sightings.ip_family,
-    case when count_if(one_candidate not in (one_address, other_address)) = 0 then min(one_candidate) end as one_candidate,
-    case when count_if(other_candidate not in (one_address, other_address)) = 0 then min(other_candidate) end as other_candidate
+    case when count(*) filter (where one_candidate not in (one_address, other_address)) = 0 then min(one_candidate) end as one_candidate,
+    case when count(*) filter (where other_candidate not in (one_address, other_address)) = 0 then min(other_candidate) end as other_candidate
 from sightings
 inner join candidates
     on
