@@ -174,6 +174,12 @@ class Evaluation:
         _forget_old_runs(self._folder / "gx" / "validations")
         self._context.build_data_docs(site_names=[SITE], resource_identifiers=identifiers)
 
+    def close(self) -> None:
+        """Let go of the lake: an open connection keeps its catalogue attached in this process."""
+        # Two of them: one that looks tables up, one that computes.
+        self._source.get_execution_engine().close()
+        self._source.get_engine().dispose()
+
     def _evaluate_table(self, table: str, checks: tuple[Check, ...]) -> _TableRun:
         asset = self._source.add_table_asset(table)
         batch = asset.add_batch_definition_whole_table("rows").get_batch()

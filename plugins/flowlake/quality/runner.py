@@ -9,7 +9,7 @@ import shutil
 import string
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -52,13 +52,14 @@ def validate(settings: Settings, window: Window, layer: Layer) -> GateReport:
     shutil.rmtree(kept, ignore_errors=True)
     with _lake(settings, window, layer) as (url, connection):
         checks = _checks(settings, window, layer, connection)
-        evaluation = Evaluation(url, folder, layer, f"{layer}_{kept.name}", datetime.now(UTC))
-        failed = evaluation.evaluate(checks)
-        findings = tuple(
-            _finding(connection, layer, check, kept / f"{check.name}.parquet", evaluation.page(check))
-            for check in failed
-        )
-        evaluation.publish({finding.check: finding.message for finding in findings})
+        run_name = f"{layer}_{kept.name}"
+        with closing(Evaluation(url, folder, layer, run_name, datetime.now(UTC))) as evaluation:
+            failed = evaluation.evaluate(checks)
+            findings = tuple(
+                _finding(connection, layer, check, kept / f"{check.name}.parquet", evaluation.page(check))
+                for check in failed
+            )
+            evaluation.publish({finding.check: finding.message for finding in findings})
     failures = tuple(finding for finding in findings if finding.severity is Severity.ERROR)
     warnings = tuple(finding for finding in findings if finding.severity is Severity.WARN)
     return GateReport(

@@ -425,7 +425,7 @@ def _line_checks(scope: tuple[Condition, ...]) -> tuple[Check, ...]:
         _between(lines, records, "bytes", 0, None, what="records"),
         *(
             _not_null(lines, scope, column, what="lines")
-            for column in ("source_uri", "arrival_hour", "format_id", "line_kind", "event_hour")
+            for column in ("source_uri", "format_id", "line_kind", "event_hour")
         ),
         _not_null(lines, records, "flow_log_id", what="records", severity=Severity.WARN),
         Check(

@@ -1,0 +1,195 @@
+"""A lake of one hour that passes every gate, small enough to read, and a way to break it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from flowlake.lake.duck import EXTENSIONS, install_extensions, literal
+from flowlake.lake.windows import Window
+from flowlake.quality.report import GateReport, Layer
+from flowlake.quality.runner import validate
+from flowlake.settings import Arrival, Gates, LakeSettings, Settings, Source
+
+HOUR = "2026-11-20T12"
+WINDOW = Window.parse(HOUR, "2026-11-20T13")
+
+OBJECTS = f"""
+select uri, uri || '.local' as read_path, flow_log_id, 'v2-default' as format_id, '{HOUR}' as arrival_hour,
+    'readable' as status, null::varchar as reason, 'text' as kind, line_count::bigint as line_count,
+    line_bytes::bigint as line_bytes, 1::bigint as empty_line_count, []::varchar[] as unknown_fields
+from (values ('s3://b/a.log.gz', 'fl-aaaa1111', 1504, 150200), ('s3://b/b.log.gz', 'fl-bbbb2222', 1504, 150200))
+    as objects (uri, flow_log_id, line_count, line_bytes)
+"""
+
+# Both interfaces log what 10.0.0.1 sends to 10.0.0.2: fl-aaaa1111 at its source, fl-bbbb2222 at its destination.
+# Extreme values that are still right stand in the first records: ports 0 and 65535, protocol 255, no traffic at all,
+# an end at the very tolerance after the arrival hour.
+LAKE = f"""
+create schema staging; create schema intermediate; create schema core; create schema ops; create schema marts;
+
+create table staging.stg_flow_logs__lines as
+with object as (from (values
+    ('s3://b/a.log.gz', 'fl-aaaa1111', 'eni-0a'), ('s3://b/b.log.gz', 'fl-bbbb2222', 'eni-0b')
+) as object (source_uri, flow_log_id, interface_id))
+select
+    source_uri, '{HOUR}' as arrival_hour, flow_log_id, 'v2-default' as format_id,
+    case when n = 0 then 'header' when n = 1 then 'gap' when n = 2 then 'blank'
+        when n = 3 and flow_log_id = 'fl-aaaa1111' then 'malformed' else 'record' end as line_kind,
+    case when n = 2 then 2 when n = 0 then 98 else 100 end::integer as line_bytes,
+    case when line_kind = 'malformed' then 'field_count: 13 instead of 14' end as malformed_reason,
+    case when line_kind = 'malformed' then '2 <script>alert(1)</script> 13 fields' end as raw_line,
+    timestamp '2026-11-20 12:00:00' as event_hour,
+    case when line_kind in ('record', 'gap') then timestamp '2026-11-20 12:10:00' end as start_at,
+    case when n = 4 then timestamp '2026-11-20 13:10:00'
+        when line_kind in ('record', 'gap') then timestamp '2026-11-20 12:11:00' end as end_at,
+    interface_id, null::varchar as resource_id, null::varchar as resource_type,
+    case when line_kind = 'record' then '10.0.0.1' end as srcaddr,
+    case when line_kind = 'record' then '10.0.0.2' end as dstaddr,
+    null::varchar as pkt_srcaddr, null::varchar as pkt_dstaddr,
+    case when line_kind = 'record' then case when n = 4 then 0 else 40000 end end::integer as srcport,
+    case when line_kind = 'record' then case when n = 4 then 65535 else 443 end end::integer as dstport,
+    case when line_kind = 'record' then case when n = 4 then 255 else 6 end end::integer as protocol,
+    case when line_kind = 'record' then case when n = 4 then 0 else 3 end end::bigint as packets,
+    case when line_kind = 'record' then case when n = 4 then 0 else 180 end end::bigint as bytes,
+    case when line_kind = 'record' then case when n % 10 = 9 then 'REJECT' else 'ACCEPT' end end as action,
+    case line_kind when 'record' then 'OK' when 'gap' then 'NODATA' end as log_status,
+    map {{}}::map(varchar, varchar) as extra_fields
+from object cross join range(1503) as lines (n);
+
+create table intermediate.int_objects__accounted as
+select
+    source_uri, arrival_hour, flow_log_id, 'text' as kind, 'readable' as status,
+    1504::bigint as registered_lines, 150200::bigint as registered_line_bytes, 1::bigint as empty_lines,
+    count(*) as read_lines, sum(line_bytes)::bigint as read_line_bytes,
+    count_if(line_kind = 'record')::bigint as records, count_if(line_kind = 'malformed')::bigint as malformed,
+    count_if(line_kind = 'gap')::bigint as nodata_gaps, 0::bigint as skipdata_gaps,
+    count_if(line_kind = 'header')::bigint as headers, count_if(line_kind = 'blank')::bigint as blanks
+from staging.stg_flow_logs__lines group by all;
+
+create table ops.fct_coverage as
+select flow_log_id, strftime(timestamp '{HOUR}:00:00' - to_hours(n), '%Y-%m-%dT%H') as arrival_hour,
+    '111122223333' as account_id, 'eu-west-1' as region, 1::bigint as objects, 0::bigint as unreadable_objects,
+    1504::bigint as lines, 1500::bigint as records, 0::bigint as malformed, 'on_time' as status
+from (values ('fl-aaaa1111'), ('fl-bbbb2222')) as logs (flow_log_id) cross join range(8) as hours (n);
+
+create table intermediate.int_edges__partials as
+select arrival_hour, event_hour, interface_id, flow_log_id, srcaddr as src_device_id, dstaddr as dst_device_id,
+    protocol, dstport as service_port, 'client' as src_role, action, count(*) as flows, sum(packets)::bigint as packets,
+    sum(bytes)::bigint as bytes, min(start_at) as first_seen_at, max(end_at) as last_seen_at, 0::integer as tcp_flags
+from staging.stg_flow_logs__lines where line_kind = 'record' group by all;
+
+create table intermediate.int_hours__restated as select distinct event_hour from intermediate.int_edges__partials;
+
+-- An edge of an hour that is not restated is none of this run's business, whatever is wrong with it.
+create table core.fct_edges as
+select md5(concat_ws('|', event_hour, src_device_id, dst_device_id, protocol, service_port, action)) as edge_id,
+    event_hour, src_device_id, dst_device_id, protocol, service_port, src_role, action, flows, packets, bytes,
+    first_seen_at, last_seen_at, tcp_flags, 2::integer as observations, 'dest' as counted_side,
+    false as is_translated, true as is_counted, false as is_lossy
+from intermediate.int_edges__partials where interface_id = 'eni-0b';
+insert into core.fct_edges
+select * replace (
+    timestamp '2026-11-20 09:00:00' as event_hour, '10.9.9.9' as src_device_id, 'odd' as action, -1 as packets
+) from core.fct_edges;
+
+create table core.dim_devices as
+select device_id, device_id as address, device_type, 'internal' as scope, null::varchar as name,
+    timestamp '2026-11-20 12:10:00' as first_seen_at, timestamp '2026-11-20 12:10:00' as last_seen_at
+from (values ('10.0.0.1', 'source'), ('10.0.0.2', 'dest')) as devices (device_id, device_type);
+
+create table core.dim_interfaces as
+select interface_id, own_address, null::varchar as own_address_v6,
+    timestamp '2026-11-20 12:10:00' as first_seen_at, timestamp '2026-11-20 12:11:00' as last_seen_at
+from (values ('eni-0a', '10.0.0.1'), ('eni-0b', '10.0.0.2')) as interfaces (interface_id, own_address);
+"""
+
+
+@dataclass(frozen=True)
+class Lake:
+    """A lake that a test may break; `reset` makes it whole again."""
+
+    settings: Settings
+    sound: Path
+
+    def reset(self) -> None:
+        """Put the catalogue back (data files are never changed, only added) and everything outside it."""
+        for name in ("catalog.sqlite-wal", "catalog.sqlite-shm"):
+            (self.settings.lake.path / name).unlink(missing_ok=True)
+        shutil.copy(self.sound, self.settings.lake.catalog)
+        shutil.rmtree(self.settings.lake.quality, ignore_errors=True)
+        self.write_objects("from objects")
+
+    def write_objects(self, query: str) -> None:
+        """Replace `raw.objects` of the hour by a query over what it is when nothing is wrong (`objects`)."""
+        file = self.settings.lake.raw / "objects" / f"arrival_hour={HOUR}" / "objects.parquet"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with duckdb.connect() as connection:
+            connection.execute(f"create view objects as {OBJECTS}")
+            connection.sql(query).write_parquet(str(file))
+
+    def execute(self, *statements: str) -> None:
+        """Change the lake's tables."""
+        with open_lake(self.settings) as connection:
+            for statement in statements:
+                connection.execute(statement)
+
+    def validate(self, layer: Layer, window: Window = WINDOW, **gates: Any) -> GateReport:
+        """The gate's report, with thresholds other than the defaults where given."""
+        return validate(replace(self.settings, gates=replace(self.settings.gates, **gates)), window, layer)
+
+
+def open_lake(settings: Settings) -> duckdb.DuckDBPyConnection:
+    install_extensions()
+    connection = duckdb.connect()
+    for name in EXTENSIONS:
+        connection.load_extension(name)
+    connection.execute(
+        f"attach {literal(f'ducklake:sqlite:{settings.lake.catalog}')} as lake"
+        f" (data_path {literal(f'{settings.lake.data}/')}, meta_journal_mode 'WAL')"
+    )
+    connection.execute("use lake")
+    return connection
+
+
+@pytest.fixture(scope="module")
+def built_lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    # A quote in the path: it must not end a literal.
+    path = tmp_path_factory.mktemp("quality") / "the team's lake"
+    settings = Settings(
+        sources=(Source(name="test", uri="s3://b", arrival=Arrival.LAST_MODIFIED),),
+        lake=LakeSettings(path=path),
+        gates=Gates(),
+    )
+    settings.lake.data.mkdir(parents=True)
+    with open_lake(settings) as connection:
+        connection.execute("begin")
+        connection.execute(LAKE)
+        connection.execute("commit")
+    sound = path / "sound.sqlite"
+    shutil.copy(settings.lake.catalog, sound)
+    return Lake(settings, sound)
+
+
+@pytest.fixture
+def lake(built_lake: Lake) -> Lake:
+    built_lake.reset()
+    return built_lake
+
+
+@pytest.fixture(scope="session")
+def rows_of() -> Callable[[Path], list[dict[str, object]]]:
+    return _rows_of
+
+
+def _rows_of(file: Path) -> list[dict[str, object]]:
+    with duckdb.connect() as connection:
+        result = connection.execute("select * from read_parquet(?)", [str(file)])
+        names: Sequence[str] = [column[0] for column in result.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in result.fetchall()]

@@ -1,0 +1,224 @@
+"""What a gate does with what it finds: passing, failing, warning, keeping rows, writing pages, refusing to guess."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowlake.lake.windows import Window
+from flowlake.quality import great, runner
+from flowlake.quality.report import GateError, Layer
+from flowlake.quality.suites import ReportTotals
+from flowlake.settings import Severity
+
+EMPTY = Window.parse("2026-11-20T14", "2026-11-20T15")
+SILENT = "update ops.fct_coverage set status = 'silent' where flow_log_id = 'fl-bbbb2222'"
+HOSTILE_ACTION = (
+    "update staging.stg_flow_logs__lines set action = '<script>alert(2)</script>' || chr(10) || repeat('x', 500)"
+    " where line_kind = 'record' and srcport = 0"
+)
+
+
+def checks_of(findings: Any) -> set[str]:
+    return {finding.check for finding in findings}
+
+
+@pytest.mark.parametrize("layer", list(Layer))
+def test_a_sound_hour_passes_without_a_word(lake: Any, layer: Layer, capfd: pytest.CaptureFixture[str]) -> None:
+    report = lake.validate(layer)
+    assert (report.passed, report.failures, report.warnings) == (True, (), ())
+    assert report.layer is layer
+    assert report.checks > 30
+    assert report.pages == lake.settings.lake.quality / "data_docs" / "index.html"
+    assert report.pages.is_file()
+    assert not (lake.settings.lake.quality / "failures").exists()
+    # No progress bars, no advertisements: the task's log is for what it found.
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_hour_without_objects_passes(lake: Any) -> None:
+    lake.execute("delete from intermediate.int_hours__restated")
+    for layer in Layer:
+        report = lake.validate(layer, EMPTY)
+        assert (report.passed, report.failures, report.warnings) == (True, (), ())
+
+
+def test_an_hour_without_objects_fails_when_a_flow_log_went_silent(lake: Any) -> None:
+    lake.execute(
+        "insert into ops.fct_coverage select * replace ('2026-11-20T14' as arrival_hour, 'silent' as status,"
+        " 0 as objects, 0 as lines) from ops.fct_coverage where flow_log_id = 'fl-aaaa1111' limit 1"
+    )
+    report = lake.validate(Layer.STAGING, EMPTY)
+    assert checks_of(report.failures) == {"no_flow_log_is_silent"}
+    assert checks_of(report.warnings) == {"volume"}
+
+
+def test_a_silent_flow_log_is_what_the_settings_say(lake: Any) -> None:
+    lake.execute(SILENT)
+    assert not lake.validate(Layer.STAGING).passed
+    warned = lake.validate(Layer.STAGING, silent_flow_log=Severity.WARN)
+    assert (warned.passed, checks_of(warned.warnings)) == (True, {"no_flow_log_is_silent"})
+    retired = lake.validate(Layer.STAGING, retired_flow_logs=("fl-bbbb2222",))
+    assert (retired.passed, retired.warnings) == (True, ())
+    other = lake.validate(Layer.STAGING, retired_flow_logs=("fl-aaaa1111",))
+    assert checks_of(other.failures) == {"no_flow_log_is_silent"}
+
+
+def test_an_unreadable_object_is_what_the_settings_say(lake: Any) -> None:
+    lake.write_objects(
+        "from objects union all select * replace ('s3://b/c' as uri, 'unreadable' as status, 'empty' as reason)"
+        " from objects limit 3"
+    )
+    assert lake.validate(Layer.STAGING).passed
+    failed = lake.validate(Layer.STAGING, unreadable_objects=Severity.ERROR)
+    assert checks_of(failed.failures) == {"objects_are_readable"}
+
+
+def test_what_could_not_be_read_need_not_add_up(lake: Any) -> None:
+    lake.execute(
+        "insert into intermediate.int_objects__accounted select * replace ('s3://b/cut' as source_uri,"
+        " 'unreadable' as status, 0 as read_lines, 0 as records) from intermediate.int_objects__accounted limit 1"
+    )
+    report = lake.validate(Layer.STAGING)
+    assert report.passed, report.failures
+
+
+def test_a_volume_has_no_usual_before_there_is_history(lake: Any) -> None:
+    lake.execute(
+        "delete from ops.fct_coverage where arrival_hour between '2026-11-20T05' and '2026-11-20T06'",
+        "update ops.fct_coverage set lines = 1 where arrival_hour = '2026-11-20T12'",
+    )
+    assert lake.validate(Layer.STAGING).warnings == ()
+
+
+def test_edges_may_be_missing_where_the_destination_speaks_and_had_nothing(lake: Any) -> None:
+    lake.execute(
+        "delete from core.fct_edges where event_hour = timestamp '2026-11-20 12:00:00'",
+        "delete from intermediate.int_edges__partials where interface_id = 'eni-0b'",
+        "delete from staging.stg_flow_logs__lines where interface_id = 'eni-0b'",
+    )
+    report = lake.validate(Layer.MARTS)
+    assert report.passed, report.failures
+    lake.execute("delete from core.dim_interfaces where interface_id = 'eni-0b'")
+    assert checks_of(lake.validate(Layer.MARTS).failures) == {"edges_have_no_hole"}
+
+
+def test_a_report_must_add_up_to_its_edges(lake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    total = ReportTotals(
+        "rpt_ports_hourly", {"bytes": "bytes", "accepted": "case when action = 'ACCEPT' then flows end"}
+    )
+    monkeypatch.setattr(runner, "REPORT_TOTALS", (total,))
+    lake.execute(
+        "create table marts.rpt_ports_hourly as select event_hour, service_port, sum(bytes)::bigint as bytes,"
+        " sum(case when action = 'ACCEPT' then flows end)::bigint as accepted"
+        " from core.fct_edges where is_counted group by all"
+    )
+    report = lake.validate(Layer.MARTS)
+    assert report.passed, report.failures
+    lake.execute("update marts.rpt_ports_hourly set accepted = accepted + 1 where service_port = 443")
+    assert checks_of(lake.validate(Layer.MARTS).failures) == {"rpt_ports_hourly_adds_up"}
+
+
+def test_malformed_lines_are_kept_with_their_text(lake: Any, rows_of: Any) -> None:
+    report = lake.validate(Layer.STAGING, max_malformed_share=0.0001, warn_malformed_share=0.0)
+    (finding,) = report.failures
+    assert finding.check == "malformed_share"
+    window = "2026-11-20T12_2026-11-20T13"
+    assert finding.rows == lake.settings.lake.quality / "failures" / "staging" / window / "malformed_share.parquet"
+    (row,) = rows_of(finding.rows)
+    assert row["raw_line"] == "2 <script>alert(1)</script> 13 fields"
+    assert row["malformed_reason"] == "field_count: 13 instead of 14"
+    # One line is told once: what is beyond the limit is not also unusual.
+    assert checks_of(report.warnings) == {"malformed_share_of_a_flow_log"}
+
+
+def test_kept_rows_are_bounded_and_replaced(lake: Any, rows_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "KEPT_ROWS", 7)
+    lake.execute("update staging.stg_flow_logs__lines set srcport = -1 where line_kind = 'record'")
+    (finding,) = lake.validate(Layer.STAGING).failures
+    assert finding.count == 2999
+    assert len(rows_of(finding.rows)) == 7
+    lake.execute("update staging.stg_flow_logs__lines set srcport = 1 where line_kind = 'record'")
+    assert lake.validate(Layer.STAGING).passed
+    assert not finding.rows.exists()
+
+
+def test_hostile_text_is_inert_in_pages_and_messages(lake: Any, rows_of: Any) -> None:
+    lake.execute(
+        HOSTILE_ACTION,
+        "update intermediate.int_objects__accounted"
+        " set registered_lines = 0, source_uri = '<img src=x onerror=alert(3)>'"
+        " where source_uri = 's3://b/a.log.gz'",
+    )
+    report = lake.validate(Layer.STAGING)
+    found = {finding.check: finding for finding in report.failures}
+    pages = [page.read_text() for page in lake.settings.lake.quality.rglob("*.html")]
+    assert not any("<script>alert" in page or "<img src=x" in page for page in pages)
+    assert "&lt;script&gt;alert(2)" in found["lines_action_is_known"].page.read_text()
+    assert "&lt;img src=x" in found["lines_are_accounted"].page.read_text()
+    message = found["lines_action_is_known"].message
+    assert "such as <script>alert(2)</script>?xxx" in message
+    assert "\n" not in message
+    assert "x" * 120 not in message
+    # The kept rows are data, exactly as they are in the lake.
+    kept = {str(row["action"]) for row in rows_of(found["lines_action_is_known"].rows)}
+    assert kept == {"<script>alert(2)</script>\n" + "x" * 500}
+
+
+def test_pages_show_the_claim_the_finding_and_earlier_runs(lake: Any) -> None:
+    lake.validate(Layer.MARTS)
+    lake.execute("update intermediate.int_objects__accounted set records = 0 where source_uri = 's3://b/a.log.gz'")
+    report = lake.validate(Layer.STAGING)
+    page = next(finding.page for finding in report.failures if finding.check == "lines_are_accounted").read_text()
+    assert "lines = records + malformed + gaps + headers + blanks + empty lines, in every object" in page
+    assert "1 objects have lines that are neither records, malformed" in page
+    index = report.pages.read_text()
+    assert "staging.int_objects__accounted" in index
+    assert "marts.fct_edges" in index
+
+
+def test_old_runs_and_their_pages_are_forgotten(lake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(great, "KEPT_RUNS", 2)
+    for _ in range(3):
+        lake.validate(Layer.MARTS)
+    quality: Path = lake.settings.lake.quality
+    assert len({path.parent.name for path in (quality / "gx").rglob("lake-*.json")}) == 2
+    assert len({path.parent.name for path in quality.rglob("lake-*.html")}) == 2
+
+
+def test_a_missing_table_is_named(lake: Any) -> None:
+    lake.execute("drop table core.dim_interfaces")
+    with pytest.raises(GateError, match=r"no table core\.dim_interfaces: run the step"):
+        lake.validate(Layer.MARTS)
+
+
+def test_an_expectation_that_cannot_be_evaluated_does_not_pass(lake: Any) -> None:
+    lake.execute("alter table core.fct_edges drop column observations")
+    with pytest.raises(GateError, match=r"marts\.fct_edges: fct_edges_observations_is_in_range could not be evaluated"):
+        lake.validate(Layer.MARTS)
+
+
+def test_a_missing_lake_says_what_to_run(lake: Any) -> None:
+    lake.settings.lake.catalog.unlink()
+    with pytest.raises(GateError, match=r"there is no lake at .* build_staging first"):
+        lake.validate(Layer.STAGING)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_the_lake_is_let_go_of(lake: Any) -> None:
+    lake.validate(Layer.STAGING)
+    opened = {descriptor.resolve() for descriptor in Path("/proc/self/fd").iterdir()}
+    assert not any(lake.settings.lake.path in path.parents for path in opened)
+
+
+def test_importing_the_runner_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, flowlake.quality.runner; "
+        "print([name for name in ('great_expectations', 'sqlalchemy', 'duckdb', 'pandas') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
