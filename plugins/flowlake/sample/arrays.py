@@ -29,6 +29,10 @@ class Columns:
         """Return the rows chosen by index or by mask."""
         return type(self)(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})  # type: ignore[arg-type]
 
+    def slice(self, begin: int, end: int) -> Self:
+        """Return the rows from `begin` to before `end`, without copying them."""
+        return type(self)(**{f.name: getattr(self, f.name)[begin:end] for f in fields(self)})  # type: ignore[arg-type]
+
     @classmethod
     def concat(cls, parts: Sequence[Self]) -> Self:
         """Return the parts, one after the other."""

@@ -247,7 +247,7 @@ class Capture:
         code = np.concatenate([part[0] for part in found])
         start = np.concatenate([part[1] for part in found])
         rows = np.concatenate([part[2] for part in found])
-        traffic = self._aggregate(some, bursts, (code, start, rows), hops, sequences, since)
+        traffic = self._aggregate(some, bursts, (code, start, rows), hops=hops, sequences=sequences, since=since)
         gaps = self._gaps(traffic, since, until)
         if self.spec.lossy:
             traffic = self._lose(traffic)
@@ -258,6 +258,7 @@ class Capture:
         some: Conversations,
         bursts: Bursts,
         found: tuple[Ints, Ints, Ints],
+        *,
         hops: list[Hop],
         sequences: list[Ints],
         since: int,

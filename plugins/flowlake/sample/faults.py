@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from isal import igzip
@@ -44,14 +45,16 @@ def spoil(
     hour = slot // 3600
     turn = slot % 3600 // SLOT_SECONDS
     counts: dict[FaultKind, int] = {}
-    lines = text.splitlines(keepends=True)
     where = digest(spec.seed, "where", flow_log.letter, slot)
-    if digest(spec.seed, "malformed", flow_log.letter, hour) % 12 == turn and len(lines) > 1:
+    has_malformed = digest(spec.seed, "malformed", flow_log.letter, hour) % 12 == turn
+    has_blanks = digest(spec.seed, "blank", flow_log.letter, hour) % 12 == turn
+    lines = text.splitlines(keepends=True) if has_malformed or has_blanks else [text]
+    if has_malformed and len(lines) > 1:
         bad = malformed_lines(lines[1 + where % (len(lines) - 1)].decode().split(), flow_log)
         place = 1 + where % len(lines)
         lines[place:place] = [(line + "\n").encode() for line in bad]
         counts[FaultKind.MALFORMED_LINES] = len(bad)
-    if digest(spec.seed, "blank", flow_log.letter, hour) % 12 == turn:
+    if has_blanks:
         place = 1 + (where >> 8) % len(lines)
         lines[place:place] = [b"\n", header, b"   \n"]
         counts[FaultKind.BLANK_AND_HEADER_LINES] = 3
@@ -75,9 +78,7 @@ def malformed_lines(tokens: list[str], flow_log: FlowLog) -> list[str]:
 def compress(text: bytes | memoryview, members: int = 1) -> bytes:
     """Return the text as gzip, without a time stamp in it, in one or more members."""
     cuts = [len(text) * number // members for number in range(members + 1)]
-    return b"".join(
-        igzip.compress(text[begin:end], GZIP_LEVEL, mtime=0) for begin, end in zip(cuts, cuts[1:], strict=False)
-    )
+    return b"".join(igzip.compress(text[begin:end], GZIP_LEVEL, mtime=0) for begin, end in pairwise(cuts))
 
 
 def extra_files(spec: SampleSpec, network: Network, renderers: Mapping[str, Renderer]) -> list[Extra]:

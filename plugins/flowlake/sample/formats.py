@@ -9,34 +9,39 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-V2_DEFAULT = tuple(
-    "version account-id interface-id srcaddr dstaddr srcport dstport protocol packets bytes start end action "
-    "log-status".split()
+
+def _fields(names: str) -> tuple[str, ...]:
+    """Return the field names of a header line."""
+    return tuple(names.split())
+
+
+V2_DEFAULT = _fields(
+    "version account-id interface-id srcaddr dstaddr srcport dstport protocol packets bytes start end action log-status"
 )
 
 # The order of the customer-managed example in the AWS user guide (flow-logs-records-examples), log-status last.
-V5_CUSTOM_ORDER = tuple(
+V5_CUSTOM_ORDER = _fields(
     "version srcaddr dstaddr srcport dstport protocol start end type packets bytes account-id vpc-id subnet-id "
     "instance-id interface-id region az-id sublocation-type sublocation-id action tcp-flags pkt-srcaddr pkt-dstaddr "
-    "pkt-src-aws-service pkt-dst-aws-service traffic-path flow-direction log-status".split()
+    "pkt-src-aws-service pkt-dst-aws-service traffic-path flow-direction log-status"
 )
 
-V5_ALL = V2_DEFAULT + tuple(
+V5_ALL = V2_DEFAULT + _fields(
     "vpc-id subnet-id instance-id tcp-flags type pkt-srcaddr pkt-dstaddr region az-id sublocation-type sublocation-id "
-    "pkt-src-aws-service pkt-dst-aws-service flow-direction traffic-path".split()
+    "pkt-src-aws-service pkt-dst-aws-service flow-direction traffic-path"
 )
 
-V11_ALL = V5_ALL + tuple(
+V11_ALL = V5_ALL + _fields(
     "ecs-cluster-arn ecs-cluster-name ecs-container-instance-arn ecs-container-instance-id ecs-container-id "
     "ecs-second-container-id ecs-service-name ecs-task-definition-arn ecs-task-arn ecs-task-id reject-reason "
     "resource-id encryption-status instance-tag instance-tag-2 interface-tag interface-tag-2 asg-tag asg-tag-2 "
     "interface-type next-hop-interface-id next-hop-subnet-id next-hop-az-id next-hop-vpc-id "
-    "next-hop-interface-type".split()
+    "next-hop-interface-type"
 )
 
-V3_CUSTOM = tuple(
+V3_CUSTOM = _fields(
     "version vpc-id subnet-id instance-id interface-id account-id type srcaddr dstaddr srcport dstport pkt-srcaddr "
-    "pkt-dstaddr protocol bytes packets start end action tcp-flags log-status".split()
+    "pkt-dstaddr protocol bytes packets start end action tcp-flags log-status"
 )
 
 INT32_FIELDS = frozenset(

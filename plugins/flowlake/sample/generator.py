@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,14 @@ class _Generation:
         first_number = 0
         for chunk, (since, until) in enumerate(chunks(self.spec, self.capture)):
             begin, finish = max(since, self.spec.begin), min(until, self.spec.finish)
-            fresh = generate_traffic(self.spec, self.network, chunk, begin, max(0, finish - begin), first_number)
+            fresh = generate_traffic(
+                self.spec,
+                self.network,
+                chunk=chunk,
+                begin=begin,
+                seconds=max(0, finish - begin),
+                first_number=first_number,
+            )
             first_number += len(fresh[0])
             self.truth.add(*fresh)
             some, bursts = _join(waiting, fresh)
@@ -122,7 +130,7 @@ class _Generation:
         for index, flow_log in enumerate(self.network.flow_logs):
             begin, end = (int(place) for place in np.searchsorted(log, [index, index + 1]))
             if begin < end:
-                mine = records.take(np.arange(begin, end))
+                mine = records.slice(begin, end)
                 self.records_by_log[flow_log.letter] += int((mine.status == OK).sum())
                 if flow_log.file_format is FileFormat.PARQUET:
                     self._write_parquet(self.renderers[flow_log.letter], mine, slot[begin:end], chunk)
@@ -149,7 +157,7 @@ class _Generation:
         flow_log = renderer.flow_log
         for slot, part, begin, end in _pieces(slots, chunk):
             key = str(folder(flow_log, slot, self.spec.prefix) / object_name(flow_log, slot, self.spec.seed, part))
-            self._put(key, renderer.parquet(records.take(np.arange(begin, end))), slot)
+            self._put(key, renderer.parquet(records.slice(begin, end)), slot)
 
     def _put(self, key: str, content: bytes, slot: int, *, can_be_late: bool = True) -> None:
         path = self.logs / key
@@ -233,7 +241,7 @@ class _Generation:
 def _pieces(slots: Ints, chunk: int) -> Iterator[tuple[int, str, int, int]]:
     """Yield (slot's Unix time, part's name, first row, last row + 1) of each object."""
     cuts = [0, *(int(place) + 1 for place in np.flatnonzero(np.diff(slots))), len(slots)]
-    for begin, end in zip(cuts, cuts[1:], strict=False):
+    for begin, end in pairwise(cuts):
         for number, low in enumerate(range(begin, end, MAX_OBJECT_RECORDS)):
             yield int(slots[begin]) * SLOT_SECONDS, f"{chunk}/{number}", low, min(low + MAX_OBJECT_RECORDS, end)
 

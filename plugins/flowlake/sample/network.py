@@ -54,7 +54,7 @@ MAX_CLIENTS = 120_000
 
 @dataclass(frozen=True)
 class Interface:
-    """An ENI. `flow_log` is the index of its flow log, None when it is in none; `windows` how many capture hosts it has."""
+    """An ENI. `flow_log` is the index of its flow log, None when it is in none."""
 
     interface_id: str
     name: str
@@ -164,7 +164,7 @@ class _Builder:
         """Add addresses of the internet as a group."""
         self.groups.setdefault(group, []).extend(self.address(text, INTERNET, service=service) for text in texts)
 
-    def host(  # noqa: PLR0917 - one line per host reads as the table that it is
+    def host(
         self,
         group: str,
         name: str,
@@ -263,7 +263,7 @@ def build_network(spec: SampleSpec) -> Network:
     growth = max(1.0, spec.scale**0.35)
 
     def size(base: int) -> int:
-        return min(240, round((base + int(build.rng.integers(0, 3))) * growth))
+        return int(min(240, round((base + int(build.rng.integers(0, 3))) * growth)))
 
     zones = ("a", "b")
     for number, zone in enumerate(zones):

@@ -18,13 +18,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from flowlake.sample.arrays import Ints
+from flowlake.sample.arrays import Ints, ints
+from flowlake.sample.arrow import numbers, texts
 from flowlake.sample.capture import Records
-from flowlake.sample.formats import INT32_FIELDS, INT64_FIELDS, FlowLog
+from flowlake.sample.formats import INT32_FIELDS, FlowLog
 from flowlake.sample.network import PRODUCTION_REGION, SHARED_REGION, Interface, Network
 from flowlake.sample.spec import SampleError
 
 DASH = "-"
+BETWEEN_FIELDS = texts([" "])[0]
 STATUSES = ("OK", "NODATA", "SKIPDATA")
 ACTIONS = ("ACCEPT", "REJECT", DASH)
 DIRECTIONS = ("egress", "ingress", DASH)
@@ -60,9 +62,10 @@ class Renderer:
         self.network = network
         self.texts = {name: _texts(network, flow_log, name) for name in flow_log.fields}
         self.header = (" ".join(flow_log.fields) + "\n").encode()
+        self.arrays = {name: texts(words) for name, words in self.texts.items() if words}
         self.parts = self._parts()
-        self.dictionaries = [None if part.texts is None else pa.array(part.texts) for part in self.parts]
-        self.small = pa.array([*(str(number) for number in range(SMALL_NUMBERS)), DASH])
+        self.dictionaries = [None if part.texts is None else texts(part.texts) for part in self.parts]
+        self.small = pa.concat_arrays([numbers(np.arange(SMALL_NUMBERS)).cast(pa.string()), texts([DASH])])
 
     def _parts(self) -> list[_Part]:
         parts: list[_Part] = []
@@ -70,7 +73,7 @@ class Renderer:
             if column in NUMBER_COLUMNS.values():
                 parts += [_Part(column, None) for _ in names]
                 continue
-            joined = [" ".join(texts) for texts in zip(*(self.texts[name] for name in names), strict=True)]
+            joined = [" ".join(row) for row in zip(*(self.texts[name] for name in names), strict=True)]
             parts.append(_Part(column, tuple(joined)))
         last = parts[-1]
         if last.texts is None:
@@ -83,7 +86,7 @@ class Renderer:
         for part, dictionary in zip(self.parts, self.dictionaries, strict=True):
             values = _index(records, part.column)
             columns.append(self._number_texts(values) if dictionary is None else _look_up(dictionary, values))
-        lines = pc.binary_join_element_wise(*columns, " ")
+        lines = pc.binary_join_element_wise(*columns, BETWEEN_FIELDS)
         _, offsets, data = lines.buffers()
         places = np.frombuffer(offsets, dtype=np.int32)[: len(lines) + 1].astype(np.int64)
         return memoryview(data), places
@@ -93,9 +96,10 @@ class Renderer:
             return _look_up(self.small, values)
         low = int(values[values >= 0].min())
         if values.max() - low < SMALL_NUMBERS and len(values) > SMALL_NUMBERS:
-            near = pa.array(np.arange(low, low + SMALL_NUMBERS)).cast(pa.string())
-            return _look_up(pa.concat_arrays([near, pa.array([DASH])]), np.where(values < 0, -1, values - low))
-        return pa.array(values, mask=values < 0).cast(pa.string()).fill_null(DASH)
+            near = numbers(np.arange(low, low + SMALL_NUMBERS)).cast(pa.string())
+            return _look_up(pa.concat_arrays([near, texts([DASH])]), np.where(values < 0, -1, values - low))
+        written = pa.concat_arrays([numbers(values).cast(pa.string()), texts([DASH])])
+        return _look_up(written, np.where(values < 0, -1, np.arange(len(values)))) if values.min() < 0 else written[:-1]
 
     def parquet(self, records: Records) -> bytes:
         """Return a Parquet file: INT32 and INT64 columns with nulls, texts with `-`, gzip inside."""
@@ -104,22 +108,24 @@ class Renderer:
             column = _column(name)
             values = _index(records, column)
             if name in NUMBER_COLUMNS:
-                kind = pa.int64() if name in INT64_FIELDS else pa.int32()
-                array = pa.array(values, mask=values < 0).cast(kind)
+                array = numbers(values, values < 0)
+            elif name in INT32_FIELDS:
+                written = ints([-1 if text == DASH else int(text) for text in self.texts[name]])[values]
+                array = numbers(written, written < 0)
             else:
-                array = _look_up(pa.array(self.texts[name]), values)
-                if name in INT32_FIELDS:
-                    array = pc.if_else(pc.equal(array, DASH), pa.scalar(None, pa.string()), array).cast(pa.int32())
+                array = _look_up(self.arrays[name], values)
+            if name in INT32_FIELDS:
+                array = array.cast(pa.int32())
             columns[name.replace("-", "_")] = array
         sink = BytesIO()
-        pq.write_table(pa.table(columns), sink, compression="gzip", store_schema=False)
+        pq.write_table(pa.table(columns), sink, compression="gzip", compression_level=1, store_schema=False)
         return sink.getvalue()
 
 
 def _look_up(dictionary: pa.Array, values: Ints) -> pa.Array:
     """Return the texts of the indexes; -1 is the last entry."""
     last = len(dictionary) - 1
-    return dictionary.take(pa.array(np.where(values < 0, last, values)))
+    return dictionary.take(numbers(np.where(values < 0, last, values)))
 
 
 def _index(records: Records, column: str) -> Ints:

@@ -22,7 +22,7 @@ class SampleError(FlowlakeError):
 
 
 class FaultKind(StrEnum):
-    """The ways in which the sample's logs are made imperfect on purpose. None destroys a record that the truth counts."""
+    """The ways in which the logs are made imperfect on purpose. None destroys a record that the truth counts."""
 
     LATE_OBJECT = "late_object"
     MALFORMED_LINES = "malformed_lines"
@@ -97,15 +97,17 @@ class SampleSpec:
             raise SampleError(f"prefix must be a relative folder that does not begin with AWSLogs, not {self.prefix!r}")
 
     @classmethod
-    def for_records(cls, records: int, *, hours: int = 3, seed: int = 7, **options: bool) -> SampleSpec:
+    def for_records(cls, records: int, *, hours: int = 3, seed: int = 7, faults: bool = True) -> SampleSpec:
         """Return a spec that gives about `records` records (within some 15 %).
+
+        Other options: `dataclasses.replace` on the result.
 
         Raises:
             SampleError: when `records` is not positive.
         """
         if records <= 0:
             raise SampleError(f"records must be positive, not {records}")
-        return cls(seed=seed, hours=hours, scale=records / (RECORDS_PER_HOUR * hours), **options)
+        return cls(seed=seed, hours=hours, scale=records / (RECORDS_PER_HOUR * hours), faults=faults)
 
     @property
     def begin(self) -> int:

@@ -190,7 +190,7 @@ class Bursts(Columns):
 
 
 def generate_traffic(
-    spec: SampleSpec, network: Network, chunk: int, begin: int, seconds: int, first_number: int
+    spec: SampleSpec, network: Network, *, chunk: int, begin: int, seconds: int, first_number: int
 ) -> tuple[Conversations, Bursts]:
     """Return the conversations that begin in [begin, begin + seconds), with all of their bursts, however late."""
     conversations: list[Conversations] = [Conversations.empty()]
@@ -201,16 +201,16 @@ def generate_traffic(
         count = int(rng.poisson(pattern.per_hour * spec.scale * seconds / 3600))
         if not count:
             continue
-        some = _conversations(rng, spec, network, pattern, count, first_number + rows)
+        some = _conversations(rng, spec, network, pattern, count=count, first_number=first_number + rows)
         starts = begin + rng.integers(0, seconds, len(some))
         conversations.append(some)
-        bursts.append(_bursts(rng, spec, pattern, some, starts, rows))
+        bursts.append(_bursts(rng, spec, pattern, some, starts=starts, first_row=rows))
         rows += len(some)
     return Conversations.concat(conversations), Bursts.concat(bursts)
 
 
 def _conversations(
-    rng: np.random.Generator, spec: SampleSpec, network: Network, pattern: Pattern, count: int, first_number: int
+    rng: np.random.Generator, spec: SampleSpec, network: Network, pattern: Pattern, *, count: int, first_number: int
 ) -> Conversations:
     client = _draw(rng, network, pattern.clients, count, pattern.skew)
     server = _draw(rng, network, pattern.servers, count, 1.0)
@@ -252,7 +252,9 @@ def _counted_twice(network: Network, client: Ints, server: Ints, sender_accepts:
     """Whether a receiver whose flow log has REJECT only stops what the sender's flow log has as ACCEPT."""
     source, target = network.interface_of[client], network.interface_of[server]
     only_reject = network.logs_reject[target] & ~network.logs_accept[target]
-    return network.logs_accept[source] & only_reject & (sender_accepts == 1) & (receiver_accepts == 0)
+    is_stopped_late = (sender_accepts == 1) & (receiver_accepts == 0)
+    counted_twice: Bools = network.logs_accept[source] & only_reject & is_stopped_late
+    return counted_twice
 
 
 def _draw(rng: np.random.Generator, network: Network, groups: tuple[str, ...], count: int, skew: float) -> Ints:
@@ -262,31 +264,31 @@ def _draw(rng: np.random.Generator, network: Network, groups: tuple[str, ...], c
 
 
 def _bursts(
-    rng: np.random.Generator, spec: SampleSpec, pattern: Pattern, some: Conversations, starts: Ints, first_row: int
+    rng: np.random.Generator, spec: SampleSpec, pattern: Pattern, some: Conversations, *, starts: Ints, first_row: int
 ) -> Bursts:
     count = len(some)
     is_stopped = (some.sender_accepts & some.receiver_accepts) == 0
     if pattern.verdict is Verdict.ALLOWED:
         length = rng.integers(pattern.seconds[0], pattern.seconds[1] + 1, count)
-        sizes = 1 + length // pattern.gap if pattern.gap else np.ones(count, dtype=np.int64)
+        sizes = ints(1 + length // max(1, pattern.gap))
         gap = pattern.gap
     else:
-        sizes = rng.integers(1, 4, count)
+        sizes = ints(rng.integers(1, 4, count))
         gap = 2
     owner = np.repeat(np.arange(count, dtype=np.int64), sizes)
     position = np.arange(len(owner), dtype=np.int64) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     jitter = np.where(position > 0, rng.integers(0, max(1, gap // 2), len(owner)), 0)
     at = starts[owner] + position * gap + jitter
-    is_first = position == 0
-    is_last = position == sizes[owner] - 1
+    is_first: Bools = position == 0
+    is_last: Bools = position == sizes[owner] - 1
     flags = np.zeros(len(owner), dtype=np.int64)
     answer_flags = flags
-    is_answered = ~is_stopped & (pattern.verdict is not Verdict.IGNORED)
+    is_answered: Bools = ~is_stopped & (pattern.verdict is not Verdict.IGNORED)
     if pattern.protocol == TCP:
         closing = np.where(rng.random(len(owner)) < 0.02, FIN | RST, FIN)
         talk = np.where(is_first, SYN, 0) | np.where(is_last, closing, 0)
-        flags = np.where(is_answered[owner], talk, SYN)
-        answer_flags = np.where(is_first, SYN_ACK, 0) | np.where(is_last, FIN, 0)
+        flags = ints(np.where(is_answered[owner], talk, SYN))
+        answer_flags = ints(np.where(is_first, SYN_ACK, 0) | np.where(is_last, FIN, 0))
     packets, size = _load(rng, pattern.up, len(owner))
     there = Bursts(first_row + owner, np.zeros_like(owner), at, packets, size, flags)
     packets, size = _load(rng, pattern.down, len(owner))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from flowlake.sample.arrays import Bools, Ints, ints
+from flowlake.sample.arrays import Bools, Columns, Ints, ints, mix
+from flowlake.sample.arrow import flags, numbers, texts
 from flowlake.sample.capture import Capture, trace
 from flowlake.sample.network import Network
 from flowlake.sample.spec import SampleSpec
@@ -19,6 +21,19 @@ ACTIONS = ("ACCEPT", "REJECT")
 SUMS = ("packets", "bytes", "crossing_packets", "crossing_bytes")
 # How many partial rows may wait before they are folded together; bounds the memory of long samples.
 FOLD_ROWS = 4_000_000
+
+
+@dataclass(frozen=True)
+class Rows(Columns):
+    """Sums by key: hour (counted from the start), ends (source and destination address), kind (the rest, packed)."""
+
+    hour: Ints
+    ends: Ints
+    kind: Ints
+    packets: Ints
+    bytes: Ints
+    crossing_packets: Ints
+    crossing_bytes: Ints
 
 
 class Truth:
@@ -34,7 +49,7 @@ class Truth:
         self.spec = spec
         self.network = network
         self.capture = capture
-        self.parts: list[pa.Table] = []
+        self.parts: list[Rows] = [Rows.empty()]
         self.waiting = 0
         self.true_packets = 0
         self.true_bytes = 0
@@ -46,7 +61,8 @@ class Truth:
             if len(mine):
                 self._add_direction(some, mine, direction)
         if self.waiting > FOLD_ROWS:
-            self.parts = [_fold(self.parts)]
+            rows = Rows.concat(self.parts)
+            self.parts = [_fold(rows, _by_hash(rows))]
             self.waiting = len(self.parts[0])
 
     def _add_direction(self, some: Conversations, bursts: Bursts, direction: int) -> None:
@@ -80,12 +96,16 @@ class Truth:
         )
         whose = bursts.conversation
         packets, size = bursts.packets, bursts.bytes
-        nothing = np.zeros_like(packets)
-        columns = (hour, ends[whose], ints(kind)[whose])
-        early = begins_earlier
-        self._part(columns, (packets, size, np.where(early, packets, 0), np.where(early, size, 0)))
-        gained = (hour[early] - 1, columns[1][early], columns[2][early])
-        self._part(gained, (nothing[early], nothing[early], packets[early], size[early]))
+        early = np.flatnonzero(begins_earlier)
+        crossing = np.where(begins_earlier, packets, 0), np.where(begins_earlier, size, 0)
+        rows = Rows(hour, ends[whose], ints(kind)[whose], packets, size, *crossing)
+        gained = replace(
+            rows.take(early), hour=hour[early] - 1, packets=np.zeros_like(early), bytes=np.zeros_like(early)
+        )
+        for part in (rows, gained):
+            folded = _fold(part, _by_hash(part))
+            self.parts.append(folded)
+            self.waiting += len(folded)
         is_counted = observed[whose] & ~is_nat[whose]
         self.true_packets += int(packets[is_counted].sum())
         self.true_bytes += int(size[is_counted].sum())
@@ -95,12 +115,6 @@ class Truth:
         start = self.capture.window_start(sequence, bursts.at)
         return counts[bursts.conversation] & ((start - self.spec.begin) // 3600 < hour)
 
-    def _part(self, keys: tuple[Ints, Ints, Ints], sums: tuple[Ints, Ints, Ints, Ints]) -> None:
-        columns = dict(zip(("hour", "ends", "kind"), keys, strict=True)) | dict(zip(SUMS, sums, strict=True))
-        folded = _fold([pa.table(columns)])
-        self.parts.append(folded)
-        self.waiting += len(folded)
-
     def write(self, path: Path) -> int:
         """Write the truth as Parquet, sorted by its key; return the number of rows.
 
@@ -108,41 +122,45 @@ class Truth:
         let_in, packets, bytes, observed, is_nat_endpoint, crossing_packets, crossing_bytes. Rows with 0 packets say
         that a window that begins in this hour holds packets of the next one.
         """
-        table = _fold(self.parts)
-        hour, ends, kind = (table[name].to_numpy() for name in ("hour", "ends", "kind"))
-        order = np.lexsort((kind, ends, hour))
-        hour, ends, kind = hour[order], ends[order], kind[order]
-        addresses = pa.array(self.network.addresses)
+        rows = Rows.concat(self.parts)
+        rows = _fold(rows, _by_key(rows))
+        ends, kind = rows.ends, rows.kind
+        addresses = texts(self.network.addresses)
         columns = {
-            "hour": pa.array((hour * 3600 + self.spec.begin) * 1_000_000).cast(pa.timestamp("us")),
-            "src_device_id": addresses.take(pa.array(ends >> 32)),
-            "dst_device_id": addresses.take(pa.array(ends & 0xFFFFFFFF)),
-            "protocol": pa.array(kind >> 40, pa.int32()),
-            "service_port": pa.array((kind >> 16) & 0xFFFF, pa.int32()),
-            "src_role": pa.array(ROLES).take(pa.array((kind >> 4) & 3)),
-            "action": pa.array(ACTIONS).take(pa.array((kind >> 3) & 1)),
-            "let_in": pa.array((kind & 4) > 0),
-            "packets": pa.array(table["packets"].to_numpy()[order]),
-            "bytes": pa.array(table["bytes"].to_numpy()[order]),
-            "observed": pa.array((kind & 2) > 0),
-            "is_nat_endpoint": pa.array((kind & 1) > 0),
-            "crossing_packets": pa.array(table["crossing_packets"].to_numpy()[order]),
-            "crossing_bytes": pa.array(table["crossing_bytes"].to_numpy()[order]),
+            "hour": numbers((rows.hour * 3600 + self.spec.begin) * 1_000_000).cast(pa.timestamp("us")),
+            "src_device_id": addresses.take(numbers(ends >> 32)),
+            "dst_device_id": addresses.take(numbers(ends & 0xFFFFFFFF)),
+            "protocol": numbers(kind >> 40).cast(pa.int32()),
+            "service_port": numbers((kind >> 16) & 0xFFFF).cast(pa.int32()),
+            "src_role": texts(ROLES).take(numbers((kind >> 4) & 3)),
+            "action": texts(ACTIONS).take(numbers((kind >> 3) & 1)),
+            "let_in": flags((kind & 4) > 0),
+            "packets": numbers(rows.packets),
+            "bytes": numbers(rows.bytes),
+            "observed": flags((kind & 2) > 0),
+            "is_nat_endpoint": flags((kind & 1) > 0),
+            "crossing_packets": numbers(rows.crossing_packets),
+            "crossing_bytes": numbers(rows.crossing_bytes),
         }
         pq.write_table(pa.table(columns), path, compression="zstd")
-        return len(order)
+        return len(rows)
 
 
-def _fold(parts: list[pa.Table]) -> pa.Table:
-    """Sum the partial rows of one key; one thread, because its order must not depend on luck."""
-    if not parts:
-        return pa.table({name: pa.array([], pa.int64()) for name in ("hour", "ends", "kind", *SUMS)})
-    grouped = (
-        pa.concat_tables(parts)
-        .group_by(["hour", "ends", "kind"], use_threads=False)
-        .aggregate([(name, "sum") for name in SUMS])
-    )
-    names = {f"{name}_sum": name for name in SUMS}
-    return grouped.rename_columns([names.get(name, name) for name in grouped.column_names]).select(
-        ["hour", "ends", "kind", *SUMS]
-    )
+def _fold(rows: Rows, order: Ints) -> Rows:
+    """Sum the rows of one key, taken in an order in which they stand together."""
+    if not len(rows):
+        return rows
+    rows = rows.take(order)
+    changes = (np.diff(rows.hour) != 0) | (np.diff(rows.ends) != 0) | (np.diff(rows.kind) != 0)
+    begins = np.concatenate([[0], np.flatnonzero(changes) + 1])
+    sums = {name: np.add.reduceat(getattr(rows, name), begins) for name in SUMS}
+    return replace(rows.take(begins), **sums)
+
+
+def _by_hash(rows: Rows) -> Ints:
+    """Return an order that brings equal keys together fast; should hashes collide, a key merely has two rows."""
+    return ints(np.argsort(mix(rows.ends, 1) ^ mix(rows.kind, 2) ^ mix(rows.hour, 3)))
+
+
+def _by_key(rows: Rows) -> Ints:
+    return ints(np.lexsort((rows.kind, rows.ends, rows.hour)))

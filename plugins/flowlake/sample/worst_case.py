@@ -6,13 +6,14 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from flowlake.sample.arrays import ints
+from flowlake.sample.arrow import numbers, texts
 from flowlake.sample.faults import compress
 from flowlake.sample.network import sample_flow_logs
 from flowlake.sample.objects import SLOT_SECONDS, folder, object_name
@@ -23,6 +24,7 @@ TARGETS = 2_003
 MAX_RECORDS = SOURCES * TARGETS
 SERVICES = (22, 53, 80, 443, 3306, 5432, 6379, 8080, 8443, 9100)
 CHUNK = 1_000_000
+NOTHING = texts([""])[0]
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def generate_worst_case(
     """Write `records` version 2 records in `objects` text objects that all arrive in `arrival_hour`, below `out/logs`.
 
     Every record is another (source, destination) pair: 49,999 sources outside, 2,003 interfaces inside, each with its
-    own address as destination and windows of 60 s in the hour before the arrival hour's second half.
+    own address as destination. Windows of 60 s, all in the first half of the arrival hour.
 
     Raises:
         SampleError: when there are more records than pairs (100,147,997), or `out/logs` already holds something.
@@ -66,18 +68,18 @@ def generate_worst_case(
     begin = int(arrival_hour.timestamp())
     flow_log = sample_flow_logs(seed)[0]
     header = (" ".join(flow_log.fields) + "\n").encode()
-    sources = pa.array([f"198.{18 + i // 65536}.{i // 256 % 256}.{i % 256} " for i in range(SOURCES)])
-    targets = pa.array([f"10.{i // 256}.{i % 256}.10 " for i in range(TARGETS)])
-    interfaces = pa.array([f"2 {flow_log.account_id} eni-{i:017x} " for i in range(TARGETS)])
-    numbers = pa.array([f"{i} " for i in range(65_536)])
-    services = pa.array([f"{port} 6 " for port in SERVICES])
-    seconds = pa.array([f"{begin + i} {begin + i + 59} ACCEPT OK\n" for i in range(1800)])
+    sources = texts([f"198.{18 + i // 65536}.{i // 256 % 256}.{i % 256} " for i in range(SOURCES)])
+    targets = texts([f"10.{i // 256}.{i % 256}.10 " for i in range(TARGETS)])
+    interfaces = texts([f"2 {flow_log.account_id} eni-{i:017x} " for i in range(TARGETS)])
+    counts = texts([f"{i} " for i in range(65_536)])
+    services = texts([f"{port} 6 " for port in SERVICES])
+    seconds = texts([f"{begin + i} {begin + i + 59} ACCEPT OK\n" for i in range(1800)])
     cuts = [records * number // objects for number in range(objects + 1)]
     written, packets_sum, bytes_sum = 0, 0, 0
-    for number, (low, high) in enumerate(zip(cuts, cuts[1:], strict=False)):
+    for number, (low, high) in enumerate(pairwise(cuts)):
         rng = np.random.default_rng([seed, 9, number])
         slot = begin + SLOT_SECONDS * (number % 6)
-        parts = [header]
+        parts: list[bytes | memoryview] = [header]
         for first in range(low, high, CHUNK):
             i = np.arange(first, min(first + CHUNK, high), dtype=np.int64)
             target = i % TARGETS
@@ -88,13 +90,15 @@ def generate_worst_case(
                 (interfaces, target),
                 (sources, i % SOURCES),
                 (targets, target),
-                (numbers, rng.integers(32768, 61000, len(i))),
+                (counts, rng.integers(32768, 61000, len(i))),
                 (services, i % len(SERVICES)),
-                (numbers, packets),
-                (numbers, sizes),
+                (counts, packets),
+                (counts, sizes),
                 (seconds, at),
             )
-            lines = pc.binary_join_element_wise(*(texts.take(pa.array(ints(index))) for texts, index in columns), "")
+            lines = pc.binary_join_element_wise(
+                *(words.take(numbers(ints(index))) for words, index in columns), NOTHING
+            )
             _, offsets, data = lines.buffers()
             parts.append(memoryview(data)[: int(np.frombuffer(offsets, dtype=np.int32)[len(lines)])])
             packets_sum += int(packets.sum())
