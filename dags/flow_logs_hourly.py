@@ -21,8 +21,9 @@ and it does not catch up by itself: past hours are run by a backfill.
 
 **Parameters.**
 
-* `accept_missing` (boolean, default `false`): go on although objects that an earlier run of this hour read are gone
-  (expired, deleted). Otherwise `register` refuses, so that a rerun cannot lose rows unnoticed.
+* `accept_missing` (boolean, default `false`): drop the rows of objects that an earlier run of this hour read and that
+  are gone from the source by now (expired, deleted). Otherwise `register` refuses, so that a rerun cannot lose rows
+  unnoticed.
 
 **Settings.** One YAML file, named by the environment variable `FLOWLAKE_CONFIG` (else `flowlake.yaml` in the working
 directory): sources, the lake's folder, thresholds of the gates. A source with `aws_conn_id` uses that Airflow
@@ -48,7 +49,8 @@ of the failed task's log, cure the cause, then *clear* the failed task: it and t
   rows. When a flow log is silent because AWS is late, clear `register` once its objects are there; when it was
   retired on purpose, say so in the settings (`gates.retired_flow_logs`) and clear this task.
 * `validate_marts`: as above; after a correction in the models clear `build_marts`.
-* `publish`: another run holds the lake, or the disk is full. Clear it.
+* `publish`: the message names the hours that changed the marts and did not pass their gate. Cure and run those first,
+  then clear it; everything becomes visible together.
 
 A failed gate is not retried, because the same rows fail again; everything else is retried twice.
 
@@ -80,7 +82,7 @@ with DAG(
             default=False,
             type="boolean",
             title="Accept missing objects",
-            description="Go on although objects that an earlier run of this hour read are gone.",
+            description="Drop the rows of objects that an earlier run of this hour read and that are gone by now.",
         ),
     },
     tags=[Tag.FLOWLAKE, Tag.HOURLY],
