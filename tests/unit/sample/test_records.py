@@ -18,7 +18,7 @@ def test_windows_last_a_minute_at_most_and_an_eni_shares_them(sample: Any) -> No
 
 def test_windows_overlap_on_gateways_and_nowhere_else(sample: Any) -> None:
     overlapping = sample.rows(
-        """with windows as (select distinct interface_id, start, "end" from lines),
+        """with windows as (select distinct interface_id, start, "end" from records),
         following as (
             select *, lag("end") over (partition by interface_id order by start) as before from windows
         )
@@ -150,6 +150,18 @@ def test_what_enters_a_gateway_leaves_it(sample: Any) -> None:
             from records join enis using (interface_id) where name = '{gateway}' and srcaddr not like '203.0.113.%'"""
         )[0]
         assert inside == outside > 0
+
+
+def test_a_gateway_translates_the_port_on_its_outer_leg(sample: Any) -> None:
+    inner, outer = sample.rows(
+        """select [min(srcport) filter (dstaddr = address), max(srcport) filter (dstaddr = address)],
+            [min(srcport) filter (srcaddr = address), max(srcport) filter (srcaddr = address)]
+        from records join enis using (interface_id)
+        where is_nat_gateway and dstport = 443 and protocol = 6 and srcaddr not like '203.0.113.%'"""
+    )[0]
+    assert 32768 <= inner[0] < inner[1] < 61000
+    assert 1024 <= outer[0] < 5000
+    assert 61000 < outer[1] <= 65535
 
 
 def test_an_idle_interface_has_nodata_alone(sample: Any) -> None:
