@@ -20,6 +20,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from ipaddress import ip_address
 
 import numpy as np
 
@@ -153,8 +154,8 @@ class _Builder:
         return f"{kind}-{digest(self.spec.seed, kind, name):016x}{digest(name, kind) % 16:x}"
 
     def address(self, text: str, place: int, owner: int = -1, service: str = "-") -> int:
-        """Add an address and return its index."""
-        self.addresses.append(text)
+        """Add an address and return its index. IPv6 is written as records have it, shortened (RFC 5952)."""
+        self.addresses.append(str(ip_address(text)) if ":" in text else text)
         self.places.append(place)
         self.owners.append(owner)
         self.services.append(service)
@@ -185,7 +186,7 @@ class _Builder:
         v6 = None
         if dual_stack:
             tail = ":".join(f"{int(part):x}" for part in address.split(".")[1:])
-            v6 = self.address(f"2600:1f18:7a20:{vpc}00:{tail}::{index + 1:x}", vpc, index)
+            v6 = self.address(f"2600:1f18:7a20:{vpc}00:{tail}:{index + 1:x}", vpc, index)
             self.groups.setdefault(f"{group}-v6", []).append(v6)
         self.groups.setdefault(group, []).append(v4)
         account = SHARED_ACCOUNT if shared else PRODUCTION_ACCOUNT

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Any
 
 import pyarrow as pa
@@ -179,6 +180,13 @@ def test_flags_say_who_began(sample: Any) -> None:
     values = {row[0] for row in sample.rows("select distinct tcp_flags from records where tcp_flags is not null")}
     assert wrong == 0
     assert {0, 1, 2, 3, 18, 19} <= values <= {0, 1, 2, 3, 5, 7, 18, 19}
+
+
+def test_every_address_is_written_as_records_have_it(sample: Any) -> None:
+    columns = ("srcaddr", "dstaddr", "pkt_srcaddr", "pkt_dstaddr")
+    found = sample.rows(" union ".join(f"select {name} from records where {name} is not null" for name in columns))
+    assert len(found) > 300
+    assert [text for (text,) in found if str(ip_address(text)) != text] == []
 
 
 @pytest.mark.parametrize("claim", ["srcport between 1025 and 5000 and dstport = 443", "protocol = 1 and dstport = 8"])
