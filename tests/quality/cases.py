@@ -71,7 +71,7 @@ LINES = Group(
         Case(
             "lines_action_is_known",
             breaks=line(f"'{HOSTILE}' as action"),
-            says=f"1 records have another action than ACCEPT, REJECT in 2026-11-20T12, such as {HOSTILE}",
+            says=f"1 record has another action than ACCEPT, REJECT in 2026-11-20T12, such as {HOSTILE}",
         ),
         Case("lines_log_status_is_known", breaks=line("'MAYBE' as log_status"), says="such as MAYBE"),
         Case("lines_srcport_is_in_range", breaks=line("65536 as srcport"), says="srcport that is not 0 to 65535"),
@@ -287,7 +287,7 @@ HOLE = Group(
         Case(
             "edges_have_no_hole",
             breaks=("delete from core.fct_edges where event_hour = timestamp '2026-11-20 12:00:00'",),
-            says="1 hours have input but no edges in 2026-11-20T12",
+            says="1 hour has input but no edges in 2026-11-20T12",
         ),
     ),
 )

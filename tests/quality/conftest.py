@@ -7,17 +7,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import duckdb
 import pytest
 
 from flowlake.lake.duck import EXTENSIONS, install_extensions, literal
 from flowlake.lake.windows import Window
+from flowlake.quality import great
 from flowlake.quality.report import GateReport, Layer
 from flowlake.quality.runner import validate
 from flowlake.settings import Arrival, Gates, LakeSettings, Settings, Source
 
 HOUR = "2026-11-20T12"
+EMPTY_HOUR = "2026-11-20T14"
 WINDOW = Window.parse(HOUR, "2026-11-20T13")
 
 OBJECTS = f"""
@@ -59,7 +62,7 @@ select
     case when line_kind = 'record' then case when n = 4 then 0 else 3 end end::bigint as packets,
     case when line_kind = 'record' then case when n = 4 then 0 else 180 end end::bigint as bytes,
     case when line_kind = 'record' then case when n % 10 = 9 then 'REJECT' else 'ACCEPT' end end as action,
-    case line_kind when 'record' then 'OK' when 'gap' then 'NODATA' end as log_status,
+    case line_kind when 'record' then 'OK' when 'gap' then 'NODATA' when 'header' then 'log-status' end as log_status,
     map {{}}::map(varchar, varchar) as extra_fields
 from object cross join range(1503) as lines (n);
 
@@ -125,10 +128,11 @@ class Lake:
         shutil.copy(self.sound, self.settings.lake.catalog)
         shutil.rmtree(self.settings.lake.quality, ignore_errors=True)
         self.write_objects("from objects")
+        self.write_objects("from objects where false", EMPTY_HOUR)
 
-    def write_objects(self, query: str) -> None:
-        """Replace `raw.objects` of the hour by a query over what it is when nothing is wrong (`objects`)."""
-        file = self.settings.lake.raw / "objects" / f"arrival_hour={HOUR}" / "objects.parquet"
+    def write_objects(self, query: str, hour: str = HOUR) -> None:
+        """Replace `raw.objects` of an hour by a query over what it is when nothing is wrong (`objects`)."""
+        file = self.settings.lake.raw / "objects" / f"arrival_hour={hour}" / "objects.parquet"
         file.parent.mkdir(parents=True, exist_ok=True)
         with duckdb.connect() as connection:
             connection.execute(f"create view objects as {OBJECTS}")
@@ -140,9 +144,13 @@ class Lake:
             for statement in statements:
                 connection.execute(statement)
 
-    def validate(self, layer: Layer, window: Window = WINDOW, **gates: Any) -> GateReport:
-        """The gate's report, with thresholds other than the defaults where given."""
-        return validate(replace(self.settings, gates=replace(self.settings.gates, **gates)), window, layer)
+    def validate(self, layer: Layer, window: Window = WINDOW, *, pages: bool = False, **gates: Any) -> GateReport:
+        """The gate's report, with thresholds other than the defaults where given, and pages only if asked."""
+        settings = replace(self.settings, gates=replace(self.settings.gates, **gates))
+        if pages:
+            return validate(settings, window, layer)
+        with patch.object(great.Evaluation, "publish"):
+            return validate(settings, window, layer)
 
 
 def open_lake(settings: Settings) -> duckdb.DuckDBPyConnection:

@@ -41,7 +41,7 @@ def report_of(group: Any, lake: Any, reports: dict[str, GateReport]) -> GateRepo
     if group.name not in reports:
         lake.write_objects(group.objects)
         lake.execute(*(statement for case in group.cases for statement in case.breaks))
-        reports[group.name] = lake.validate(group.layer, **group.gates)
+        reports[group.name] = lake.validate(group.layer, pages=True, **group.gates)
     return reports[group.name]
 
 

@@ -29,7 +29,7 @@ def checks_of(findings: Any) -> set[str]:
 
 @pytest.mark.parametrize("layer", list(Layer))
 def test_a_sound_hour_passes_without_a_word(lake: Any, layer: Layer, capfd: pytest.CaptureFixture[str]) -> None:
-    report = lake.validate(layer)
+    report = lake.validate(layer, pages=True)
     assert (report.passed, report.failures, report.warnings) == (True, (), ())
     assert report.layer is layer
     assert report.checks > 30
@@ -154,7 +154,7 @@ def test_hostile_text_is_inert_in_pages_and_messages(lake: Any, rows_of: Any) ->
         " set registered_lines = 0, source_uri = '<img src=x onerror=alert(3)>'"
         " where source_uri = 's3://b/a.log.gz'",
     )
-    report = lake.validate(Layer.STAGING)
+    report = lake.validate(Layer.STAGING, pages=True)
     found = {finding.check: finding for finding in report.failures}
     pages = [page.read_text() for page in lake.settings.lake.quality.rglob("*.html")]
     assert not any("<script>alert" in page or "<img src=x" in page for page in pages)
@@ -163,19 +163,19 @@ def test_hostile_text_is_inert_in_pages_and_messages(lake: Any, rows_of: Any) ->
     message = found["lines_action_is_known"].message
     assert "such as <script>alert(2)</script>?xxx" in message
     assert "\n" not in message
-    assert "x" * 120 not in message
+    assert "x" * 240 not in message
     # The kept rows are data, exactly as they are in the lake.
     kept = {str(row["action"]) for row in rows_of(found["lines_action_is_known"].rows)}
     assert kept == {"<script>alert(2)</script>\n" + "x" * 500}
 
 
 def test_pages_show_the_claim_the_finding_and_earlier_runs(lake: Any) -> None:
-    lake.validate(Layer.MARTS)
+    lake.validate(Layer.MARTS, pages=True)
     lake.execute("update intermediate.int_objects__accounted set records = 0 where source_uri = 's3://b/a.log.gz'")
-    report = lake.validate(Layer.STAGING)
+    report = lake.validate(Layer.STAGING, pages=True)
     page = next(finding.page for finding in report.failures if finding.check == "lines_are_accounted").read_text()
     assert "lines = records + malformed + gaps + headers + blanks + empty lines, in every object" in page
-    assert "1 objects have lines that are neither records, malformed" in page
+    assert "1 object has lines that are neither records, malformed" in page
     index = report.pages.read_text()
     assert "staging.int_objects__accounted" in index
     assert "marts.fct_edges" in index
@@ -184,7 +184,7 @@ def test_pages_show_the_claim_the_finding_and_earlier_runs(lake: Any) -> None:
 def test_old_runs_and_their_pages_are_forgotten(lake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(great, "KEPT_RUNS", 2)
     for _ in range(3):
-        lake.validate(Layer.MARTS)
+        lake.validate(Layer.MARTS, pages=True)
     quality: Path = lake.settings.lake.quality
     assert len({path.parent.name for path in (quality / "gx").rglob("lake-*.json")}) == 2
     assert len({path.parent.name for path in quality.rglob("lake-*.html")}) == 2
@@ -194,6 +194,11 @@ def test_a_missing_table_is_named(lake: Any) -> None:
     lake.execute("drop table core.dim_interfaces")
     with pytest.raises(GateError, match=r"no table core\.dim_interfaces: run the step"):
         lake.validate(Layer.MARTS)
+
+
+def test_an_hour_that_was_never_registered_does_not_pass(lake: Any) -> None:
+    with pytest.raises(GateError, match="2026-11-20T13 was never registered: run the step register"):
+        lake.validate(Layer.STAGING, Window.parse("2026-11-20T12", "2026-11-20T15"))
 
 
 def test_an_expectation_that_cannot_be_evaluated_does_not_pass(lake: Any) -> None:
@@ -210,7 +215,7 @@ def test_a_missing_lake_says_what_to_run(lake: Any) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_the_lake_is_let_go_of(lake: Any) -> None:
-    lake.validate(Layer.STAGING)
+    lake.validate(Layer.STAGING, pages=True)
     opened = {descriptor.resolve() for descriptor in Path("/proc/self/fd").iterdir()}
     assert not any(lake.settings.lake.path in path.parents for path in opened)
 

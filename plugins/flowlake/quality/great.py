@@ -58,7 +58,6 @@ _SEVERITIES = {Severity.ERROR: "critical", Severity.WARN: "warning"}
 
 _OPERATORS: dict[str, Callable[[Column, Any], RowConditionType]] = {
     "=": lambda column, value: column == value,
-    "<>": lambda column, value: column != value,
     "<": lambda column, value: column < value,
     ">=": lambda column, value: column >= value,
     "in": lambda column, values: column.is_in(values),

@@ -30,12 +30,19 @@ from flowlake.settings import Settings, Severity
 KEPT_ROWS = 1_000
 """Failing rows kept of each check: enough to see what they have in common."""
 
-_SHOWN_TEXT = 120
+_SHOWN_TEXT = 240
 
-_OBJECT_COLUMNS = (
-    "uri varchar, flow_log_id varchar, format_id varchar, arrival_hour varchar, status varchar, reason varchar,"
-    " line_count bigint, unknown_fields varchar[]"
-)
+NUMBERS: Mapping[str, tuple[str, str]] = {
+    "s": ("", "s"),
+    "have": ("has", "have"),
+    "are": ("is", "are"),
+    "were": ("was", "were"),
+    "do": ("does", "do"),
+    "lie": ("lies", "lie"),
+    "lack": ("lacks", "lack"),
+    "differ": ("differs", "differ"),
+}
+"""Words of a message that depend on its count: for one, and for more."""
 
 
 def validate(settings: Settings, window: Window, layer: Layer) -> GateReport:
@@ -138,11 +145,12 @@ def _add_view(connection: Any, table: str, schema: str) -> None:
 
 
 def _add_objects(connection: Any, raw: Path, window: Window) -> None:
-    files = [raw / "objects" / f"arrival_hour={hour}" / "objects.parquet" for hour in window.hours]
-    found = ", ".join(literal(str(file)) for file in files if file.exists())
-    if not found:
-        connection.execute(_sql("create table objects ($columns)", columns=_OBJECT_COLUMNS))
-        return
+    files = {hour: raw / "objects" / f"arrival_hour={hour}" / "objects.parquet" for hour in window.hours}
+    missing = [hour for hour, file in files.items() if not file.exists()]
+    if missing:
+        message = f"the hour {missing[0]} was never registered: run the step register first"
+        raise GateError(message)
+    found = ", ".join(literal(str(file)) for file in files.values())
     options = "union_by_name = true, hive_partitioning = true, hive_types = {'arrival_hour': varchar}"
     connection.execute(
         _sql("create view objects as select * from read_parquet([$files], $options)", files=found, options=options)
@@ -166,7 +174,8 @@ def _finding(connection: Any, layer: Layer, check: Check, rows: Path, page: Path
         )
     )
     row = {name: _shown(value) for name, value in zip(columns, first or (), strict=bool(first))}
-    said = _Words().vformat(check.says, (), {"count": count, "where": _where(hours), "row": row})
+    words = {word: forms[count != 1] for word, forms in NUMBERS.items()}
+    said = _Words().vformat(check.says, (), {**words, "count": count, "where": _where(hours), "row": row})
     line = " ".join(said.split()).replace(" ,", ",").replace(" :", ":")
     return Finding(
         check=check.name,
@@ -203,7 +212,9 @@ def _shown(value: object) -> object:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return value
     text = "".join(character if character.isprintable() else "?" for character in str(value))
-    return text if len(text) <= _SHOWN_TEXT else f"{text[:_SHOWN_TEXT]}..."
+    # Of long keys the end tells more than the middle.
+    half = _SHOWN_TEXT // 2
+    return text if len(text) <= _SHOWN_TEXT else f"{text[:half]}...{text[-half:]}"
 
 
 class _Words(string.Formatter):

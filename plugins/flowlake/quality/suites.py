@@ -67,8 +67,9 @@ class Condition:
 class Check:
     """One expectation: what must hold, where, how bad it is when it does not, and how to say so.
 
-    `says` is a `str.format` template over `count` (failing rows), `where` (their hours, as words) and `row` (the first
-    of them). `failing` selects the rows that break the expectation; `keep`, when given, selects those to keep instead.
+    `says` is a `str.format` template over `count` (failing rows), `where` (their hours, as words), `row` (the first of
+    them) and the words of `runner.NUMBERS` ("{count} hour{s} {have} ..."). `failing` selects the rows that break the
+    expectation; `keep`, when given, selects those to keep instead.
     """
 
     name: str
@@ -139,7 +140,7 @@ def _object_checks(gates: Gates, window: Window, scope: tuple[Condition, ...]) -
             table="objects",
             severity=gates.unreadable_objects,
             claim="every object that arrived could be read",
-            says="{count} objects could not be read {where}, such as {row[uri]} ({row[reason]})",
+            says="{count} object{s} could not be read {where}, such as {row[uri]} ({row[reason]})",
             expectation="ExpectColumnValuesToBeInSet",
             arguments={"column": "status", "value_set": ["readable"]},
             conditions=scope,
@@ -150,7 +151,7 @@ def _object_checks(gates: Gates, window: Window, scope: tuple[Condition, ...]) -
             table="objects",
             severity=Severity.WARN,
             claim="objects have only fields that flowlake knows",
-            says="{count} objects have fields that are not known (they are kept in extra_fields) {where},"
+            says="{count} object{s} {have} fields that are not known (they are kept in extra_fields) {where},"
             " such as {row[unknown_fields]} of {row[flow_log_id]}",
             failing=_sql(
                 "select uri, arrival_hour, flow_log_id, format_id, unknown_fields from objects"
@@ -163,7 +164,7 @@ def _object_checks(gates: Gates, window: Window, scope: tuple[Condition, ...]) -
             table="objects",
             severity=Severity.ERROR,
             claim=f"at least {gates.min_objects} readable objects arrived in every hour (gates.min_objects)",
-            says=f"{{count}} hours brought fewer than {gates.min_objects} readable objects {{where}},"
+            says=f"{{count}} hour{{s}} brought fewer than {gates.min_objects} readable objects {{where}},"
             " the first of them {row[objects]}",
             failing=_sql(
                 """
@@ -188,7 +189,7 @@ def _accounting_checks(scope: tuple[Condition, ...]) -> tuple[Check, ...]:
             table="int_objects__accounted",
             severity=Severity.ERROR,
             claim="every readable object that is registered was read by staging",
-            says="{count} registered objects were not read by staging {where}, such as {row[uri]}:"
+            says="{count} registered object{s} {were} not read by staging {where}, such as {row[uri]}:"
             " run build_staging again",
             failing=_sql(
                 """
@@ -204,7 +205,7 @@ def _accounting_checks(scope: tuple[Condition, ...]) -> tuple[Check, ...]:
             table="int_objects__accounted",
             severity=Severity.ERROR,
             claim="lines = records + malformed + gaps + headers + blanks + empty lines, in every object",
-            says="{count} objects have lines that are neither records, malformed, gaps, headers nor blanks {where},"
+            says="{count} object{s} {have} lines that are neither records, malformed, gaps, headers nor blanks {where},"
             " such as {row[source_uri]}: {row[registered_lines]} registered, {row[accounted_lines]} accounted for",
             failing=_sql(
                 "select *, $parts as accounted_lines from int_objects__accounted"
@@ -218,7 +219,7 @@ def _accounting_checks(scope: tuple[Condition, ...]) -> tuple[Check, ...]:
             table="int_objects__accounted",
             severity=Severity.ERROR,
             claim="the bytes of the lines read are the bytes of the lines registered, in every object",
-            says="{count} objects were not read as they were registered {where}, such as {row[source_uri]}:"
+            says="{count} object{s} {were} not read as they were registered {where}, such as {row[source_uri]}:"
             " {row[registered_line_bytes]} bytes registered, {row[read_line_bytes]} read",
             failing=_sql(
                 "select * from int_objects__accounted where $window and status = 'readable'"
@@ -231,7 +232,7 @@ def _accounting_checks(scope: tuple[Condition, ...]) -> tuple[Check, ...]:
             table="stg_flow_logs__lines",
             severity=Severity.ERROR,
             claim="every staged line belongs to a registered object of its hour",
-            says="{count} hours have staged lines that belong to no registered object {where}:"
+            says="{count} hour{s} {have} staged lines that belong to no registered object {where}:"
             " {row[staged]} staged, {row[accounted]} accounted for; run register and build_staging again",
             failing=_sql(
                 """
@@ -302,7 +303,7 @@ def _malformed_checks(gates: Gates, scope: tuple[Condition, ...]) -> tuple[Check
             table="int_objects__accounted",
             severity=Severity.WARN,
             claim=f"at most {limit} of any flow log's lines are malformed",
-            says="{count} flow logs have too many malformed lines {where}, the worst {row[flow_log_id]}:"
+            says="{count} flow log{s} {have} too many malformed lines {where}, the worst {row[flow_log_id]}:"
             f" {{row[percent]:.2g}} % of {{row[lines]:,}} (limit {limit})",
             failing=_sql(
                 share + " order by percent desc",
@@ -318,7 +319,7 @@ def _malformed_checks(gates: Gates, scope: tuple[Condition, ...]) -> tuple[Check
             table="stg_flow_logs__lines",
             severity=Severity.ERROR,
             claim="every malformed line says why it is none",
-            says="{count} malformed lines have no reason {where}",
+            says="{count} malformed line{s} {have} no reason {where}",
             expectation="ExpectColumnValuesToNotBeNull",
             arguments={"column": "malformed_reason"},
             conditions=(*scope, Condition("line_kind", "=", "malformed")),
@@ -344,7 +345,7 @@ def _delivery_checks(gates: Gates, window: Window, scope: tuple[Condition, ...])
             severity=Severity.WARN,
             claim=f"no hour brings {_percent(gates.volume_drop_share)} fewer lines or objects than the median hour of"
             " the week before (gates.volume_drop_share)",
-            says="{count} hours brought far less than usual {where}: {row[lines]} lines in {row[objects]} objects,"
+            says="{count} hour{s} brought far less than usual {where}: {row[lines]} lines in {row[objects]} objects,"
             " where the median of {row[earlier_hours]} earlier hours is {row[usual_lines]:.0f} lines in"
             " {row[usual_objects]:.0f} objects",
             failing=_sql(
@@ -379,8 +380,8 @@ def _delivery_checks(gates: Gates, window: Window, scope: tuple[Condition, ...])
             table="fct_coverage",
             severity=gates.silent_flow_log,
             claim="every flow log that has ever delivered delivers in every hour (gates.retired_flow_logs excepted)",
-            says="{count} times a flow log was silent {where}, such as {row[flow_log_id]} of account {row[account_id]}"
-            " in {row[region]}: find out why it stopped, or name it in gates.retired_flow_logs",
+            says="{count} time{s} a flow log was silent {where}, such as {row[flow_log_id]} of account"
+            " {row[account_id]} in {row[region]}: find out why it stopped, or name it in gates.retired_flow_logs",
             expectation="ExpectColumnValuesToNotBeInSet",
             arguments={"column": "status", "value_set": ["silent"]},
             conditions=silent,
@@ -389,13 +390,13 @@ def _delivery_checks(gates: Gates, window: Window, scope: tuple[Condition, ...])
                 scope=_all(silent),
             ),
         ),
-        _in_set("fct_coverage", scope, "status", ("on_time", "late", "silent"), what="flow logs"),
+        _in_set("fct_coverage", scope, "status", ("on_time", "late", "silent"), what="flow log"),
         Check(
             name="coverage_key_is_unique",
             table="fct_coverage",
             severity=Severity.ERROR,
             claim="a flow log has one row an arrival hour",
-            says="{count} flow logs have several rows for one hour {where}, such as {row[flow_log_id]}",
+            says="{count} flow log{s} {have} several rows for one hour {where}, such as {row[flow_log_id]}",
             expectation="ExpectCompoundColumnsToBeUnique",
             arguments={"column_list": ["flow_log_id", "arrival_hour"]},
             conditions=scope,
@@ -411,29 +412,30 @@ def _delivery_checks(gates: Gates, window: Window, scope: tuple[Condition, ...])
 def _line_checks(scope: tuple[Condition, ...]) -> tuple[Check, ...]:
     lines = "stg_flow_logs__lines"
     records = (*scope, Condition("line_kind", "=", "record"))
+    traffic = (*scope, Condition("line_kind", "in", ("record", "gap")))
     kinds = ("record", "gap", "malformed", "header", "blank")
     port, protocol = (0, 65535), (0, 255)
     incomplete = "(coalesce(pkt_srcaddr, srcaddr) is null or coalesce(pkt_dstaddr, dstaddr) is null)"
     return (
-        _in_set(lines, scope, "line_kind", kinds, what="lines"),
-        _in_set(lines, records, "action", ("ACCEPT", "REJECT"), what="records"),
-        _in_set(lines, scope, "log_status", ("OK", "NODATA", "SKIPDATA"), what="lines", but="malformed"),
-        _between(lines, records, "srcport", *port, what="records"),
-        _between(lines, records, "dstport", *port, what="records"),
-        _between(lines, records, "protocol", *protocol, what="records"),
-        _between(lines, records, "packets", 0, None, what="records"),
-        _between(lines, records, "bytes", 0, None, what="records"),
+        _in_set(lines, scope, "line_kind", kinds, what="line"),
+        _in_set(lines, records, "action", ("ACCEPT", "REJECT"), what="record"),
+        _in_set(lines, traffic, "log_status", ("OK", "NODATA", "SKIPDATA"), what="record"),
+        _between(lines, records, "srcport", *port, what="record"),
+        _between(lines, records, "dstport", *port, what="record"),
+        _between(lines, records, "protocol", *protocol, what="record"),
+        _between(lines, records, "packets", 0, None, what="record"),
+        _between(lines, records, "bytes", 0, None, what="record"),
         *(
-            _not_null(lines, scope, column, what="lines")
+            _not_null(lines, scope, column, what="line")
             for column in ("source_uri", "format_id", "line_kind", "event_hour")
         ),
-        _not_null(lines, records, "flow_log_id", what="records", severity=Severity.WARN),
+        _not_null(lines, records, "flow_log_id", what="record", severity=Severity.WARN),
         Check(
             name="records_have_endpoints",
             table=lines,
             severity=Severity.ERROR,
             claim="every record has two endpoints, in a flow log that has addresses",
-            says="{count} records lack an endpoint {where}, such as one of {row[source_uri]}",
+            says="{count} record{s} {lack} an endpoint {where}, such as one of {row[source_uri]}",
             failing=_sql(
                 """
                 select * from stg_flow_logs__lines
@@ -452,7 +454,7 @@ def _line_checks(scope: tuple[Condition, ...]) -> tuple[Check, ...]:
             table=lines,
             severity=Severity.WARN,
             claim="every flow log's format has the addresses of both endpoints",
-            says="{count} flow logs have no records with two endpoints {where}, such as {row[flow_log_id]}"
+            says="{count} flow log{s} {have} no records with two endpoints {where}, such as {row[flow_log_id]}"
             " ({row[records]:,} records): no edges come from them",
             failing=_sql(
                 """
@@ -480,7 +482,7 @@ def _event_time_checks(gates: Gates, scope: tuple[Condition, ...]) -> tuple[Chec
             severity=Severity.ERROR,
             claim=f"no record starts or ends more than {gates.max_event_ahead_minutes} minutes after the hour in which"
             " it arrived (gates.max_event_ahead_minutes)",
-            says="{count} records lie in the future of their arrival {where}, such as {row[start_at]} in"
+            says="{count} record{s} {lie} in the future of their arrival {where}, such as {row[start_at]} in"
             f" {{row[source_uri]}} (tolerance {gates.max_event_ahead_minutes} minutes)",
             failing=_sql(
                 "select * from stg_flow_logs__lines where $kinds"
@@ -496,7 +498,7 @@ def _event_time_checks(gates: Gates, scope: tuple[Condition, ...]) -> tuple[Chec
             severity=Severity.WARN,
             claim=f"no record ended more than {gates.max_event_age_hours} hours before it arrived"
             " (gates.max_event_age_hours)",
-            says="{count} records are older than"
+            says="{count} record{s} {are} older than"
             f" {gates.max_event_age_hours} hours {{where}}, such as {{row[start_at]}} in {{row[source_uri]}}",
             failing=_sql(
                 "select * from stg_flow_logs__lines where $kinds"
@@ -523,20 +525,20 @@ def _edge_checks(scope: tuple[Condition, ...]) -> tuple[Check, ...]:
         "is_translated",
     )
     return (
-        _unique("fct_edges", "edge_id", what="edges", scope=scope),
-        *(_not_null("fct_edges", scope, column, what="edges") for column in required),
+        _unique("fct_edges", "edge_id", what="edge", scope=scope),
+        *(_not_null("fct_edges", scope, column, what="edge") for column in required),
         # UNKNOWN: a record of a format without an action (int_flows__oriented).
-        _in_set("fct_edges", scope, "action", ("ACCEPT", "REJECT", "UNKNOWN"), what="edges"),
-        _in_set("fct_edges", scope, "src_role", ("client", "server", "peer"), what="edges"),
-        _in_set("fct_edges", scope, "counted_side", ("source", "dest", "between"), what="edges"),
-        _between("fct_edges", scope, "flows", 1, None, what="edges"),
-        _between("fct_edges", scope, "packets", 0, None, what="edges"),
-        _between("fct_edges", scope, "bytes", 0, None, what="edges"),
-        _between("fct_edges", scope, "observations", 1, None, what="edges"),
+        _in_set("fct_edges", scope, "action", ("ACCEPT", "REJECT", "UNKNOWN"), what="edge"),
+        _in_set("fct_edges", scope, "src_role", ("client", "server", "peer"), what="edge"),
+        _in_set("fct_edges", scope, "counted_side", ("source", "dest", "between"), what="edge"),
+        _between("fct_edges", scope, "flows", 1, None, what="edge"),
+        _between("fct_edges", scope, "packets", 0, None, what="edge"),
+        _between("fct_edges", scope, "bytes", 0, None, what="edge"),
+        _between("fct_edges", scope, "observations", 1, None, what="edge"),
         # -1: a record of a format without a protocol (int_flows__oriented).
-        _between("fct_edges", scope, "protocol", -1, 255, what="edges"),
-        _between("fct_edges", scope, "service_port", 0, 65535, what="edges"),
-        _seen_in_order("fct_edges", what="edges", scope=scope),
+        _between("fct_edges", scope, "protocol", -1, 255, what="edge"),
+        _between("fct_edges", scope, "service_port", 0, 65535, what="edge"),
+        _seen_in_order("fct_edges", what="edge", scope=scope),
     )
 
 
@@ -547,7 +549,7 @@ def _edge_key_checks(hours: str) -> tuple[Check, ...]:
             table="fct_edges",
             severity=Severity.ERROR,
             claim=f"every {side}_device_id of an edge stands in dim_devices",
-            says=f"{{count}} devices of edges ({side}_device_id) are missing in dim_devices {{where}},"
+            says=f"{{count}} device{{s}} of edges ({side}_device_id) {{are}} missing in dim_devices {{where}},"
             f" such as {{row[{side}_device_id]}}",
             failing=_sql(
                 """
@@ -575,7 +577,7 @@ def _edge_sum_checks(scope: tuple[Condition, ...], hours: str) -> tuple[Check, .
             severity=Severity.ERROR,
             claim="flows, packets and bytes of the edges' partial sums equal those of the staged records, interface by"
             " interface (each interface is one side of what it logs) and action by action",
-            says="the sums of {count} interfaces and hours differ between records and edges {where}, such as"
+            says="{count} sum{s} of an interface in an hour {differ} between records and edges {where}, such as"
             " {row[interface_id]} {row[action]}: {row[staged_flows]:,} records, {row[staged_packets]:,} packets,"
             " {row[staged_bytes]:,} bytes staged; {row[flows]:,}, {row[packets]:,}, {row[bytes]:,} in the edges",
             failing=_sql(
@@ -619,7 +621,7 @@ def _edge_sum_checks(scope: tuple[Condition, ...], hours: str) -> tuple[Check, .
             table="int_hours__restated",
             severity=Severity.ERROR,
             claim="every event hour that the window brings records of is restated",
-            says="{count} event hours have new records but were not restated {where}: run build_marts again",
+            says="{count} event hour{s} {have} new records but {were} not restated {where}: run build_marts again",
             failing=_sql(
                 """
                 select distinct event_hour from int_edges__partials
@@ -633,7 +635,7 @@ def _edge_sum_checks(scope: tuple[Condition, ...], hours: str) -> tuple[Check, .
             table="fct_edges",
             severity=Severity.ERROR,
             claim="every restated hour with partial sums that must count has edges",
-            says="{count} hours have input but no edges {where}: {row[flows]:,} records, {row[bytes]:,} bytes",
+            says="{count} hour{s} {have} input but no edges {where}: {row[flows]:,} records, {row[bytes]:,} bytes",
             # What a source alone logged towards a device with an interface of its own need not count: that interface
             # speaks for the device, and may have had nothing but NODATA in the hour.
             failing=_sql(
@@ -656,7 +658,7 @@ def _edge_sum_checks(scope: tuple[Condition, ...], hours: str) -> tuple[Check, .
             table="fct_edges",
             severity=Severity.ERROR,
             claim="every edge of a restated hour has a partial sum of the same key",
-            says="{count} edges have no partial sum {where}, such as {row[src_device_id]} to {row[dst_device_id]}",
+            says="{count} edge{s} {have} no partial sum {where}, such as {row[src_device_id]} to {row[dst_device_id]}",
             failing=_sql(
                 "select $key from fct_edges where $hours except select $key from int_edges__partials where $hours",
                 key=key,
@@ -668,7 +670,7 @@ def _edge_sum_checks(scope: tuple[Condition, ...], hours: str) -> tuple[Check, .
             table="fct_edges",
             severity=Severity.ERROR,
             claim="the edges of an hour hold no more flows, packets or bytes than were logged in it",
-            says="{count} hours have edges that hold more than was logged {where}: {row[packets]:,} packets and"
+            says="{count} hour{s} {have} edges that hold more than was logged {where}: {row[packets]:,} packets and"
             " {row[bytes]:,} bytes, logged {row[logged_packets]:,} and {row[logged_bytes]:,}",
             failing=_sql(
                 """
@@ -699,14 +701,14 @@ def _edge_sum_checks(scope: tuple[Condition, ...], hours: str) -> tuple[Check, .
 
 def _dimension_checks() -> tuple[Check, ...]:
     return (
-        _unique("dim_devices", "device_id", what="devices"),
-        _not_null("dim_devices", (), "device_id", what="devices"),
-        _in_set("dim_devices", (), "device_type", ("source", "dest", "both"), what="devices"),
-        _in_set("dim_devices", (), "scope", ("internal", "external"), what="devices"),
-        _seen_in_order("dim_devices", what="devices"),
-        _unique("dim_interfaces", "interface_id", what="interfaces"),
-        _not_null("dim_interfaces", (), "interface_id", what="interfaces"),
-        _seen_in_order("dim_interfaces", what="interfaces"),
+        _unique("dim_devices", "device_id", what="device"),
+        _not_null("dim_devices", (), "device_id", what="device"),
+        _in_set("dim_devices", (), "device_type", ("source", "dest", "both"), what="device"),
+        _in_set("dim_devices", (), "scope", ("internal", "external"), what="device"),
+        _seen_in_order("dim_devices", what="device"),
+        _unique("dim_interfaces", "interface_id", what="interface"),
+        _not_null("dim_interfaces", (), "interface_id", what="interface"),
+        _seen_in_order("dim_interfaces", what="interface"),
     )
 
 
@@ -720,7 +722,7 @@ def _report_totals_check(total: ReportTotals, hours: str) -> Check:
         table=total.table,
         severity=Severity.ERROR,
         claim=f"{', '.join(total.measures)} of an hour of {total.table} are those of its edges",
-        says=f"{{count}} hours of {total.table} do not add up to their edges {{where}}",
+        says=f"{{count}} hour{{s}} of {total.table} {{do}} not add up to their edges {{where}}",
         failing=_sql(
             """
             select *
@@ -748,24 +750,22 @@ def _report_totals_check(total: ReportTotals, hours: str) -> Check:
     )
 
 
-def _in_set(
-    table: str, scope: tuple[Condition, ...], column: str, values: tuple[str, ...], *, what: str, but: str = ""
-) -> Check:
-    conditions = (*scope, Condition("line_kind", "<>", but)) if but else scope
+def _in_set(table: str, scope: tuple[Condition, ...], column: str, values: tuple[str, ...], *, what: str) -> Check:
     listed = ", ".join(literal(value) for value in values)
     return Check(
         name=f"{_short(table)}_{column}_is_known",
         table=table,
         severity=Severity.ERROR,
         claim=f"{column} is one of {', '.join(values)}, or missing",
-        says=f"{{count}} {what} have another {column} than {', '.join(values)} {{where}}, such as {{row[{column}]}}",
+        says=f"{{count}} {what}{{s}} {{have}} another {column} than {', '.join(values)} {{where}},"
+        f" such as {{row[{column}]}}",
         expectation="ExpectColumnValuesToBeInSet",
         arguments={"column": column, "value_set": list(values)},
-        conditions=conditions,
+        conditions=scope,
         failing=_sql(
             "select * from $table where $scope and $column not in ($values)",
             table=table,
-            scope=_all(conditions),
+            scope=_all(scope),
             column=column,
             values=listed,
         ),
@@ -780,7 +780,7 @@ def _between(table: str, scope: tuple[Condition, ...], column: str, low: int, hi
         table=table,
         severity=Severity.ERROR,
         claim=f"{column} is {bounds}, or missing",
-        says=f"{{count}} {what} have a {column} that is not {bounds} {{where}}, such as {{row[{column}]}}",
+        says=f"{{count}} {what}{{s}} {{have}} a {column} that is not {bounds} {{where}}, such as {{row[{column}]}}",
         expectation="ExpectColumnValuesToBeBetween",
         arguments={"column": column, "min_value": low, "max_value": high},
         conditions=scope,
@@ -803,7 +803,7 @@ def _not_null(
         table=table,
         severity=severity,
         claim=f"{column} is present",
-        says=f"{{count}} {what} have no {column} {{where}}",
+        says=f"{{count}} {what}{{s}} {{have}} no {column} {{where}}",
         expectation="ExpectColumnValuesToNotBeNull",
         arguments={"column": column},
         conditions=scope,
@@ -819,7 +819,7 @@ def _unique(table: str, column: str, *, what: str, scope: tuple[Condition, ...] 
         table=table,
         severity=Severity.ERROR,
         claim=f"{column} is unique",
-        says=f"{{count}} {what} share their {column} with another {{where}}, such as {{row[{column}]}}",
+        says=f"{{count}} {what}{{s}} {{have}} the same {column} as another {{where}}, such as {{row[{column}]}}",
         expectation="ExpectColumnValuesToBeUnique",
         arguments={"column": column},
         conditions=scope,
@@ -839,7 +839,8 @@ def _seen_in_order(table: str, *, what: str, scope: tuple[Condition, ...] = ()) 
         table=table,
         severity=Severity.ERROR,
         claim="last_seen_at is not before first_seen_at",
-        says=f"{{count}} {what} were last seen before they were first seen {{where}}, such as {{row[first_seen_at]}}",
+        says=f"{{count}} {what}{{s}} {{were}} last seen before being first seen {{where}},"
+        " such as {row[first_seen_at]}",
         expectation="ExpectColumnPairValuesAToBeGreaterThanB",
         arguments={
             "column_A": "last_seen_at",
