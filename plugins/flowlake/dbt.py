@@ -133,5 +133,3 @@ def build(settings: Settings, window: Window, select: Sequence[str]) -> DbtRun:
         seconds_by_node={result["unique_id"]: float(result["execution_time"]) for result in outcome},
         manifest=home / "target" / "manifest.json",
     )
-
-

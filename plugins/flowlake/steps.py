@@ -226,7 +226,9 @@ def run_step(name: str, context: RunContext, *, locked: bool = False) -> StepRep
     return report
 
 
-def run_window(context: RunContext, on_step: Callable[[Step, StepReport | None], None] | None = None) -> list[StepReport]:
+def run_window(
+    context: RunContext, on_step: Callable[[Step, StepReport | None], None] | None = None
+) -> list[StepReport]:
     """Run every step in order, holding the run lock throughout; the first error ends the run.
 
     `on_step` is called with None before a step and with its report after it.

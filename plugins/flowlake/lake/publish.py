@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from graphlib import TopologicalSorter
+from typing import TYPE_CHECKING, Any
 
 from flowlake.errors import FlowlakeError
 from flowlake.lake.duck import connect
 from flowlake.lake.ledger import blocking_hours
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import duckdb
@@ -30,13 +32,23 @@ class PublishError(FlowlakeError):
     """The pins were not moved."""
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class PublishedTable:
-    """A dbt model with `meta: {published: true}`."""
+    """A dbt model that people read: a table, pinned, or a view over such tables (`meta: published: view`)."""
 
-    schema: str
     name: str
     columns: tuple[str, ...]
+    source: str
+    """Of a table its relation (`core.fct_edges`), of a view its query over `flowlake.*`."""
+    is_view: bool = False
+
+    def statement(self, version: int) -> str:
+        """The CREATE VIEW that shows it as of a version. No catalogue is named: readers attach under any alias."""
+        head = f'create or replace view lake.{SCHEMA}."{self.name}" as '
+        if self.is_view:
+            return head + self.source
+        columns = ", ".join(f'"{column}"' for column in self.columns)
+        return head + f"select {columns} from {self.source} at (version => {version})"
 
 
 @dataclass(frozen=True)
@@ -48,18 +60,39 @@ class Published:
 
 
 def published_tables(manifest: Path) -> tuple[PublishedTable, ...]:
-    """Read the tables meant for people from dbt's manifest, columns in the order of their contract."""
-    nodes = json.loads(manifest.read_text())["nodes"].values()
-    tables = [
-        PublishedTable(node["schema"], node["name"], tuple(node["columns"]))
-        for node in nodes
+    """Read what is meant for people from dbt's manifest, in an order in which each stands after what it reads.
+
+    Raises:
+        PublishError: a name that is no plain name, or a published view over something that is not published.
+    """
+    nodes = json.loads(manifest.read_text())["nodes"]
+    published = {
+        key: node
+        for key, node in nodes.items()
         if node["resource_type"] == "model" and node["config"].get("meta", {}).get("published")
-    ]
-    for table in tables:
-        for name in (table.schema, table.name, *table.columns):
+    }
+    for node in published.values():
+        for name in (node["schema"], node["name"], *node["columns"]):
             if not _NAME.match(name):
-                raise PublishError(f"{name!r} in model {table.name} cannot be published: not a plain name")
-    return tuple(sorted(tables))
+                raise PublishError(f"{name!r} in model {node['name']} cannot be published: not a plain name")
+    graph = {
+        key: [other for other in node["depends_on"]["nodes"] if other in published] for key, node in published.items()
+    }
+    return tuple(_published_table(published[key], nodes, published) for key in TopologicalSorter(graph).static_order())
+
+
+def _published_table(node: Mapping[str, Any], nodes: Mapping[str, Any], published: Mapping[str, Any]) -> PublishedTable:
+    columns = tuple(node["columns"])
+    if node["config"]["meta"]["published"] != "view":
+        return PublishedTable(node["name"], columns, f'"{node["schema"]}"."{node["name"]}"')
+    query = node.get("compiled_code")
+    if not query:
+        raise PublishError(f"the view {node['name']} was not compiled by the last dbt build of the marts")
+    for key in node["depends_on"]["nodes"]:
+        if key not in published:
+            raise PublishError(f"the published view {node['name']} reads {key.split('.')[-1]}, which is not published")
+        query = query.replace(nodes[key]["relation_name"], f'{SCHEMA}."{nodes[key]["name"]}"')
+    return PublishedTable(node["name"], columns, query, is_view=True)
 
 
 def publish(settings: Settings, manifest: Path) -> Published:
@@ -81,12 +114,12 @@ def publish(settings: Settings, manifest: Path) -> Published:
         version = _newest_version(connection)
         connection.execute("begin")
         connection.execute(f"create schema if not exists lake.{SCHEMA}")
+        for (name,) in connection.execute(
+            "select view_name from duckdb_views() where database_name = 'lake' and schema_name = ?", [SCHEMA]
+        ).fetchall():
+            connection.execute(f'drop view lake.{SCHEMA}."{name}"')
         for table in tables:
-            columns = ", ".join(f'"{column}"' for column in table.columns)
-            connection.execute(
-                f'create or replace view lake.{SCHEMA}."{table.name}" as '
-                f'select {columns} from "{table.schema}"."{table.name}" at (version => {version})'
-            )
+            connection.execute(table.statement(version))
         connection.execute("commit")
     return Published(version, tables)
 
@@ -94,10 +127,10 @@ def publish(settings: Settings, manifest: Path) -> Published:
 def published_version(connection: duckdb.DuckDBPyConnection) -> int | None:
     """The version to which the views are pinned; None before the first publish."""
     views = connection.execute(
-        "select sql from duckdb_views() where database_name = 'lake' and schema_name = ? limit 1", [SCHEMA]
-    ).fetchone()
-    pin = re.search(r"AT \(VERSION => (\d+)\)", views[0], re.IGNORECASE) if views else None
-    return int(pin.group(1)) if pin else None
+        "select sql from duckdb_views() where database_name = 'lake' and schema_name = ?", [SCHEMA]
+    ).fetchall()
+    pins = [pin for (sql,) in views if (pin := re.search(r"AT \(VERSION => (\d+)\)", sql, re.IGNORECASE))]
+    return int(pins[0].group(1)) if pins else None
 
 
 def _newest_version(connection: duckdb.DuckDBPyConnection) -> int:
