@@ -93,6 +93,14 @@ def _uri(value: str) -> str:
     return value.rstrip("/") if scheme else value
 
 
+def _lake_path(value: Path) -> Path:
+    # Such characters would turn the lake's own paths into patterns for DuckDB, or break the lines of a manifest.
+    if set(str(value)) & set("*?[") or not str(value).isprintable():
+        message = "must not hold *, ?, [ or control characters"
+        raise ValueError(message)
+    return value
+
+
 def _role_arn(value: str | None) -> str | None:
     if value is not None and not re.fullmatch(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+", value):
         message = f"{value!r} is no role: write it as arn:aws:iam::123456789012:role/name"
@@ -204,7 +212,7 @@ class Source:
 class LakeSettings:
     """The lake's folder, and the places in it (all absolute)."""
 
-    path: Path
+    path: Path = _checked(_lake_path)
 
     @property
     def catalog(self) -> Path:
@@ -294,6 +302,12 @@ def load_settings(path: Path | None = None, environ: Mapping[str, str] = os.envi
             settings = replace(settings, target=Target(target))
         except ValueError:
             message = f"{TARGET_VARIABLE}: {_not_one_of(target, [member.value for member in Target])}"
+            raise SettingsError(message) from None
+    if lake_path:
+        try:
+            _lake_path(Path(lake_path))
+        except ValueError as error:
+            message = f"{LAKE_PATH_VARIABLE}: {error}"
             raise SettingsError(message) from None
     folder = config.parent
     lake = Path.cwd() / _user(lake_path) if lake_path else folder / _user(str(settings.lake.path))

@@ -12,9 +12,8 @@ from unittest.mock import patch
 import duckdb
 import pytest
 
-from flowlake.lake.duck import EXTENSIONS, install_extensions, literal
+from flowlake.lake.duck import install_extensions, literal
 from flowlake.lake.windows import Window
-from flowlake.quality import great
 from flowlake.quality.report import GateReport, Layer
 from flowlake.quality.runner import validate
 from flowlake.settings import Arrival, Gates, LakeSettings, Settings, Source
@@ -149,14 +148,14 @@ class Lake:
         settings = replace(self.settings, gates=replace(self.settings.gates, **gates))
         if pages:
             return validate(settings, window, layer)
-        with patch.object(great.Evaluation, "publish"):
+        with patch("flowlake.quality.great.Evaluation.publish"):
             return validate(settings, window, layer)
 
 
 def open_lake(settings: Settings) -> duckdb.DuckDBPyConnection:
     install_extensions()
     connection = duckdb.connect()
-    for name in EXTENSIONS:
+    for name in ("ducklake", "sqlite_scanner"):
         connection.load_extension(name)
     connection.execute(
         f"attach {literal(f'ducklake:sqlite:{settings.lake.catalog}')} as lake"

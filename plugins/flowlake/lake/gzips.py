@@ -44,8 +44,8 @@ _HEADER_SIZE = 10
 # checksum or the text flag.
 _REFUSED_FLAGS = 0xFF & ~(0x04 | 0x08)
 
-# DuckDB 1.5.5 refuses the bytes 0x80 to 0x9f as "not latin-1"; 0x1f is the delimiter that must not occur.
-_REFUSED_BYTES = bytes([0x1F, *range(0x80, 0xA0)])
+# DuckDB 1.5.5 refuses the bytes 0x80 to 0x9f as "not latin-1", wherever they stand.
+_REFUSED_BYTES = bytes(range(0x80, 0xA0))
 _READABLE = bytes.maketrans(_REFUSED_BYTES, b"?" * len(_REFUSED_BYTES))
 
 
@@ -241,8 +241,8 @@ class _LineCounter:
             self.head += chunk[: FIRST_LINE_LIMIT - len(self.head)]
         octets: npt.NDArray[np.uint8] = np.frombuffer(chunk, dtype=np.uint8)
         is_ascii = chunk.isascii()
-        if not is_ascii or b"\x1f" in chunk:
-            self._replaced += int(np.count_nonzero((octets == 0x1F) | ((octets & 0xE0) == 0x80)))
+        if not is_ascii:
+            self._replaced += int(np.count_nonzero((octets & 0xE0) == 0x80))
         is_end = octets == 0x0A
         ends = int(np.count_nonzero(is_end))
         end_bytes = ends

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from flowlake.lake.duck import EXTENSIONS, install_extensions, literal
+from flowlake.lake.duck import install_extensions, literal
 from flowlake.lake.windows import HOUR_FORMAT, Window
 from flowlake.quality.report import Finding, GateError, GateReport, Layer
 from flowlake.quality.suites import (
@@ -122,7 +122,7 @@ def _tables(layer: Layer) -> Mapping[str, str]:
 
 def _attach(connection: Any, settings: Settings) -> None:
     install_extensions()
-    for name in EXTENSIONS:
+    for name in ("ducklake", "sqlite_scanner"):
         connection.load_extension(name)
     connection.execute(
         _sql(
