@@ -169,7 +169,7 @@ def test_a_failure_names_hour_and_task_shows_its_log_and_ends_the_backfill(run: 
         "  ERROR Task failed with exception",
         "  GateFailed: 3 lines are not accounted for",
     ]
-    assert airflow.calls[-1] == "cancel 7"
+    assert airflow.calls[-2:] == ["cancel 7", "fail run 14"]
     mended = FakeAirflow()
     assert [result.ran for result in run(mended)] == [False, True, True]
 

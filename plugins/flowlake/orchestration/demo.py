@@ -66,7 +66,7 @@ def run_hours(
 
     Hours whose run succeeded before, with the same settings file, are not run again; when that holds for all of them,
     Airflow is not even started. `home` keeps Airflow's state between calls. Raises HoursFailedError when a run fails
-    (the hours after it are then not run) and LocalAirflowError when Airflow does not start.
+    (the hours after it are then ended) and LocalAirflowError when Airflow does not start.
     """
     shown = progress or Progress()
     ledger = _Ledger.read(home, config)
@@ -165,9 +165,11 @@ def _backfill(api: AirflowApi, window: Window, ledger: _Ledger, shown: Progress,
     try:
         _follow(api, window, ledger, shown, asked)
     except BaseException:
-        # Otherwise the next start of this Airflow would go on with the hours that are left.
+        # Otherwise the next start of this Airflow would go on with the hours that are left. The next hour's run may
+        # have begun by now: cancelling ends only those that wait.
         with contextlib.suppress(ApiError):
             api.cancel_backfill(backfill)
+            _end_runs(api, first, last)
         raise
 
 
@@ -175,6 +177,10 @@ def _clear_away(api: AirflowApi, first: datetime, last: datetime) -> None:
     """End what a killed call left: one backfill per DAG is allowed, and a run that is under way is not run again."""
     for backfill in api.active_backfills(DAG_ID):
         api.cancel_backfill(backfill)
+    _end_runs(api, first, last)
+
+
+def _end_runs(api: AirflowApi, first: datetime, last: datetime) -> None:
     for run in api.runs(DAG_ID, first, last):
         if run["state"] in ("queued", "running"):
             api.fail_run(DAG_ID, run["dag_run_id"])
