@@ -18,32 +18,32 @@ from operator import and_
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
-import great_expectations as gx  # noqa: TID253  # this module is itself imported only by a running gate
-import great_expectations.expectations as gxe  # noqa: TID253
-from great_expectations.compatibility import pydantic  # noqa: TID253
-from great_expectations.core.expectation_validation_result import (  # noqa: TID253
+import great_expectations as gx  # this module is itself imported only by a running gate
+import great_expectations.expectations as gxe
+from great_expectations.compatibility import pydantic
+from great_expectations.core.expectation_validation_result import (
     ExpectationSuiteValidationResult,
     ExpectationValidationResult,
 )
-from great_expectations.core.run_identifier import RunIdentifier  # noqa: TID253
-from great_expectations.data_context.data_context.abstract_data_context import (  # noqa: TID253
+from great_expectations.core.run_identifier import RunIdentifier
+from great_expectations.data_context.data_context.abstract_data_context import (
     AbstractDataContext,
 )
-from great_expectations.data_context.types.base import (  # noqa: TID253
+from great_expectations.data_context.types.base import (
     DataContextConfig,
     InMemoryStoreBackendDefaults,
     ProgressBarsConfig,
 )
-from great_expectations.data_context.types.resource_identifiers import (  # noqa: TID253
+from great_expectations.data_context.types.resource_identifiers import (
     ExpectationSuiteIdentifier,
     ValidationResultIdentifier,
 )
-from great_expectations.execution_engine import sqlalchemy_execution_engine  # noqa: TID253
-from great_expectations.expectations.core.unexpected_rows_expectation import (  # noqa: TID253
+from great_expectations.execution_engine import sqlalchemy_execution_engine
+from great_expectations.expectations.core.unexpected_rows_expectation import (
     UnexpectedRowsExpectation,
 )
-from great_expectations.expectations.expectation import Expectation  # noqa: TID253
-from great_expectations.expectations.row_conditions import Column, RowConditionType  # noqa: TID253
+from great_expectations.expectations.expectation import Expectation
+from great_expectations.expectations.row_conditions import Column, RowConditionType
 
 from flowlake.quality.report import GateError, Layer
 from flowlake.quality.suites import NO_ROWS, Check, Condition

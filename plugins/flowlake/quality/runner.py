@@ -52,7 +52,7 @@ def validate(settings: Settings, window: Window, layer: Layer) -> GateReport:
     is replaced. Raises GateError when the gate cannot decide: no lake, a missing table, a check that does not run.
     """
     # Great Expectations takes seconds to import: only a running gate pays.
-    from flowlake.quality.great import Evaluation  # noqa: PLC0415
+    from flowlake.quality.great import Evaluation
 
     folder = settings.lake.quality
     kept = folder / "failures" / layer / str(window).replace("/", "_")
@@ -94,7 +94,7 @@ def _lake(settings: Settings, window: Window, layer: Layer) -> Iterator[tuple[st
     the attached lake. Both must come from duckdb-engine: DuckDB shares a database only among equal configurations.
     Views give each table one plain name: duckdb-engine cannot reflect the columns of another catalogue's tables.
     """
-    import sqlalchemy  # noqa: PLC0415  # nothing that imports this module should pay for it
+    import sqlalchemy  # nothing that imports this module should pay for it
 
     if not settings.lake.catalog.exists():
         message = f"there is no lake at {settings.lake.path}: run the steps register and build_staging first"
