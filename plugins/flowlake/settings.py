@@ -212,7 +212,7 @@ class Source:
 class LakeSettings:
     """The lake's folder, and the places in it (all absolute)."""
 
-    path: Path = _checked(_lake_path)
+    path: Path = field(metadata={"check": _lake_path})
 
     @property
     def catalog(self) -> Path:

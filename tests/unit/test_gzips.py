@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import gzip
+import re
+import struct
+import zlib
+from pathlib import Path
+
+import duckdb
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from flowlake.lake import gzips
+from flowlake.lake.gzips import MAX_LINE_BYTES, first_line, inspect_text, unpack_start, write_readable_copy
+from flowlake.lake.objects import ObjectProblem, Reason
+
+LINES = b"version account-id\n2 3\n"
+
+
+def read_by_duckdb(path: Path) -> tuple[int, int]:
+    """Lines that are not empty and their bytes, as staging's reader sees them."""
+    row = duckdb.execute(
+        """
+        select count(line), coalesce(sum(length(line)), 0)
+        from read_csv([?], columns = {'line': 'varchar'}, header = false, auto_detect = false, delim = chr(9246),
+            quote = '', escape = '', comment = '', strict_mode = false, encoding = 'latin-1', new_line = '\\n',
+            max_line_size = 16777216, buffer_size = 33554432, compression = 'gzip', filename = 'read_path')
+        """,
+        [str(path)],
+    ).fetchone()
+    assert row is not None
+    return int(row[0]), int(row[1])
+
+
+def packed(folder: Path, data: bytes) -> Path:
+    path = folder / "object.log.gz"
+    path.write_bytes(gzip.compress(data, compresslevel=1, mtime=0))
+    return path
+
+
+def member(data: bytes, flags: int, extra: bytes) -> bytes:
+    packer = zlib.compressobj(6, zlib.DEFLATED, -15)
+    body = packer.compress(data) + packer.flush()
+    return b"\x1f\x8b\x08" + bytes([flags]) + bytes(6) + extra + body + struct.pack("<II", zlib.crc32(data), len(data))
+
+
+def readable(folder: Path, path: Path) -> Path:
+    """What staging reads: the object, or the plain copy of it that registering makes."""
+    if inspect_text(path).copy_reason is None:
+        return path
+    copy = folder / "copy.log.gz"
+    write_readable_copy(path, copy)
+    assert inspect_text(copy).copy_reason is None
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("data", "lines", "empty", "line_bytes"),
+    [
+        (b"a\nbb\n", 2, 0, 3),
+        (b"a\nbb", 2, 0, 3),
+        (b"a\r\nb\rc\n", 3, 0, 3),
+        (b"a\r\r\nb", 3, 1, 2),
+        (b"a\n\r\nb\r", 3, 1, 2),
+        (b"\n", 1, 1, 0),
+        (b"\n\n\r\n", 3, 3, 0),
+        (b" \n\t\n", 2, 0, 2),
+        (b"a\0b\n\0\n", 2, 0, 4),
+        (b"\xef\xbb\xbfa\n", 1, 0, 4),
+    ],
+)
+def test_lines_and_their_bytes_are_counted(
+    tmp_path: Path, data: bytes, lines: int, empty: int, line_bytes: int
+) -> None:
+    facts = inspect_text(packed(tmp_path, data))
+    assert (facts.line_count, facts.empty_line_count, facts.line_bytes) == (lines, empty, line_bytes)
+    assert facts.unpacked_bytes == len(data)
+
+
+_PIECES = st.sampled_from(
+    [b"\r", b"\n", b"\r\n", b"\0", b"\xff", b"\x85", b"\x1f\x1f\x1f", b"\xef\xbb\xbf", b"\xe2\x90\x9e", b"a "]
+)
+_BYTES = st.lists(st.one_of(_PIECES, st.binary(max_size=6)), max_size=30).map(b"".join)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=_BYTES, step=st.integers(1, 7), cut=st.integers(0, 40))
+def test_counts_agree_with_duckdb_and_with_the_definition(tmp_path: Path, data: bytes, step: int, cut: int) -> None:
+    """For any bytes, any gzip members and any chunks that they are unpacked in."""
+    path = tmp_path / "object.log.gz"
+    path.write_bytes(gzip.compress(data[:cut], mtime=0) + gzip.compress(data[cut:], mtime=0))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gzips, "_OUTPUT_STEP", step)
+        patch.setattr(gzips, "_INPUT_STEP", step)
+        facts = inspect_text(path)
+    lines = re.findall(rb"([^\r\n]*)(\r\n|\n|\r)|([^\r\n]+)$", data)
+    bodies = [body + rest for body, _, rest in lines]
+    assert facts.line_count == len(bodies)
+    assert facts.empty_line_count == bodies.count(b"")
+    assert facts.line_bytes == sum(map(len, bodies))
+    expected = (facts.line_count - facts.empty_line_count, facts.line_bytes)
+    assert read_by_duckdb(readable(tmp_path, path)) == expected
+
+
+GOOD = gzip.compress(LINES, mtime=0)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (LINES, Reason.NOT_GZIP),
+        (b"PK\x03\x04", Reason.NOT_GZIP),
+        (b"\x1f", Reason.TRUNCATED),
+        (GOOD[:9], Reason.TRUNCATED),
+        (GOOD[:-1], Reason.TRUNCATED),
+        (GOOD[:-9], Reason.TRUNCATED),
+        (GOOD + GOOD[:-1], Reason.TRUNCATED),
+        (GOOD + GOOD[:5], Reason.TRUNCATED),
+        (GOOD[:-8] + bytes(4) + GOOD[-4:], Reason.BAD_CHECKSUM),
+        (GOOD[:-4] + bytes(4), Reason.BAD_CHECKSUM),
+        (GOOD[:10] + b"\xff" * 40, Reason.CORRUPT),
+        (GOOD + b"x", Reason.TRAILING_GARBAGE),
+        (GOOD + b"garbage beyond ten bytes", Reason.TRAILING_GARBAGE),
+        (GOOD + bytes(3) + GOOD, Reason.TRAILING_GARBAGE),
+    ],
+)
+def test_broken_objects_are_found_with_their_reason(tmp_path: Path, data: bytes, reason: Reason) -> None:
+    path = tmp_path / "object.log.gz"
+    path.write_bytes(data)
+    with pytest.raises(ObjectProblem) as caught:
+        inspect_text(path)
+    assert caught.value.reason is reason
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        GOOD,
+        GOOD + GOOD,
+        gzip.compress(b"") + GOOD + gzip.compress(b""),
+        GOOD + bytes(512),
+        member(LINES, 0x08, b"name.log\0"),
+        member(LINES, 0x04, b"\x02\x00ab"),
+        member(LINES, 0x0C, b"\x02\x00abname.log\0"),
+        member(LINES, 0x10, b"comment\0"),
+        member(LINES, 0x01, b""),
+        GOOD + member(LINES, 0x10, b"comment\0"),
+        gzip.compress(b"caf\xc3\x80\n\x80\x9f\n"),
+        gzip.compress(b"one\n" * 3_000_000),
+        gzip.compress(b"one\r\n\r\n" * 1_000_000),
+    ],
+)
+def test_duckdb_reads_whatever_is_registered_as_readable(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "object.log.gz"
+    path.write_bytes(data)
+    facts = inspect_text(path)
+    expected = (facts.line_count - facts.empty_line_count, facts.line_bytes)
+    assert read_by_duckdb(readable(tmp_path, path)) == expected
+
+
+def test_bytes_that_duckdb_refuses_are_said_and_replaced_one_by_one(tmp_path: Path) -> None:
+    path = packed(tmp_path, b"caf\xc3\x80\xe9\n")
+    assert inspect_text(path).copy_reason == "1 bytes that the engine refuses are read as ?"
+    copy = tmp_path / "copy.log.gz"
+    write_readable_copy(path, copy)
+    assert gzip.decompress(copy.read_bytes()) == b"caf\xc3?\xe9\n"
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["copy.log.gz", "object.log.gz"]
+
+
+@pytest.mark.parametrize("filler", [b"a", b"\xe9"])
+def test_the_longest_line_is_what_duckdb_reads(tmp_path: Path, filler: bytes) -> None:
+    longest = MAX_LINE_BYTES // len(filler.decode("latin-1").encode())
+    path = packed(tmp_path, b"x\n" + filler * longest + b"\r\nx\n")
+    facts = inspect_text(path)
+    assert (facts.line_count, facts.line_bytes) == (3, longest + 2)
+    assert read_by_duckdb(path) == (3, longest + 2)
+    with pytest.raises(ObjectProblem) as caught:
+        inspect_text(packed(tmp_path, b"x\n" + filler * (longest + 1) + b"\r\nx\n"))
+    assert caught.value.reason is Reason.LINE_TOO_LONG
+
+
+def test_a_packed_flood_is_unpacked_in_small_pieces(tmp_path: Path) -> None:
+    path = packed(tmp_path, (b"0" * 999 + b"\n") * 60_000)
+    assert path.stat().st_size < 1_000_000
+    facts = inspect_text(path)
+    assert (facts.line_count, facts.unpacked_bytes) == (60_000, 60_000_000)
+
+
+@pytest.mark.parametrize(
+    ("head", "is_whole", "line"),
+    [
+        (b"a b\nc", False, b"a b"),
+        (b"\r\n \na b\r\nc", False, b"a b"),
+        (b"a b", True, b"a b"),
+        (b"a b", False, None),
+        (b"\n\n", True, None),
+        (b"", True, None),
+    ],
+)
+def test_the_first_line_that_is_not_blank_is_found(head: bytes, is_whole: bool, line: bytes | None) -> None:
+    assert first_line(head, is_whole=is_whole) == line
+
+
+def test_the_start_of_an_object_is_enough_for_its_header() -> None:
+    data = gzip.compress(b"srcaddr dstaddr\n" + bytes(range(256)) * 1000, compresslevel=0)
+    assert unpack_start(data[:5000], is_whole=False).startswith(b"srcaddr dstaddr\n")
+    with pytest.raises(ObjectProblem, match="truncated"):
+        unpack_start(data[:5000], is_whole=True)
