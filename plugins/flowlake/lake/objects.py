@@ -82,7 +82,7 @@ _MEANINGS = {
 }
 
 
-class ObjectProblem(Exception):  # noqa: N818 (it is a finding about an object, not an error of the run)
+class ObjectProblem(Exception):
     """An object that cannot be read: recorded with its reason, and no hindrance to the others."""
 
     def __init__(self, reason: Reason, detail: str | None = None) -> None:

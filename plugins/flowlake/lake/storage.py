@@ -275,7 +275,7 @@ class LocalStore:
 
     def objects(self, prefix: str) -> Iterator[Found]:
         """Every file below."""
-        yield from self._walk(prefix, frozenset())
+        yield from self._walk(prefix, frozenset({os.path.realpath(f"/{prefix}")}))
 
     def _walk(self, prefix: str, above: frozenset[str]) -> Iterator[Found]:
         for entry in sorted(self._scan(prefix), key=lambda item: item.name):

@@ -1,0 +1,657 @@
+from __future__ import annotations
+
+import gzip
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from flowlake.lake import register as register_module
+from flowlake.lake import storage
+from flowlake.lake.manifests import read_objects
+from flowlake.lake.objects import ObjectRow, objects_schema
+from flowlake.lake.register import RegisterError, plan, register
+from flowlake.lake.spool import SpoolError, clear_spool, ensure_spooled
+from flowlake.lake.storage import LocalStore, SourceError
+from flowlake.lake.windows import Window
+from flowlake.settings import Arrival, LakeSettings, Settings, Source
+
+HOUR = "2026-11-20T12"
+WINDOW = Window.parse(HOUR, "2026-11-20T13")
+ACCOUNT = "123456789012"
+REGION = "us-east-1"
+DAY = f"AWSLogs/{ACCOUNT}/vpcflowlogs/{REGION}/2026/11/20/"
+HIVE_DAY = f"AWSLogs/aws-account-id={ACCOUNT}/aws-service=vpcflowlogs/aws-region={REGION}/year=2026/month=11/day=20/"
+TEXT = b"srcaddr dstaddr\n10.0.0.1 10.0.0.2\n\n10.0.0.2 10.0.0.1\n"
+
+
+def name(flow_log: str = "fl-1", at: str = "20261120T1205", extension: str = "gz") -> str:
+    return f"{ACCOUNT}_vpcflowlogs_{REGION}_{flow_log}_{at}Z_0a1b2c3d.log.{extension}"
+
+
+class Logs:
+    """A source's folder, and a lake beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "logs"
+        self.root.mkdir()
+        source = Source(name="logs", uri=str(self.root))
+        self.settings = Settings(sources=(source,), lake=LakeSettings(path=folder / "lake"))
+
+    def put(self, key: str, data: bytes | None = None, *, packed: bool = True, arrived: str = f"{HOUR}:10") -> Path:
+        path = self.root / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        body = TEXT if data is None else data
+        path.write_bytes(gzip.compress(body, mtime=0) if packed else body)
+        moment = datetime.fromisoformat(arrived).replace(tzinfo=UTC).timestamp()
+        os.utime(path, (moment, moment))
+        return path
+
+    def rows(self, hour: str = HOUR) -> dict[str, ObjectRow]:
+        rows = read_objects(self.settings, hour)
+        assert rows is not None
+        return {row.uri.removeprefix(f"{self.root}/"): row for row in rows}
+
+    def with_source(self, **changes: Any) -> Settings:
+        return replace(self.settings, sources=(replace(self.settings.sources[0], **changes),))
+
+    def manifests(self) -> dict[str, list[str]]:
+        raw = self.settings.lake.raw
+        return {
+            path.parent.relative_to(raw).as_posix(): path.read_text().splitlines() for path in raw.rglob("manifest")
+        }
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Logs:
+    return Logs(tmp_path)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    found = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+
+
+def parquet_bytes(**columns: list[Any]) -> bytes:
+    sink = pa.BufferOutputStream()
+    parquet.write_table(pa.table(columns), sink)
+    return bytes(sink.getvalue())
+
+
+def test_an_object_becomes_a_row_a_manifest_and_a_format(logs: Logs) -> None:
+    path = logs.put(DAY + name())
+    report = register(logs.settings, WINDOW)
+    row = logs.rows()[DAY + name()]
+    format_id = row.format_id
+    assert format_id is not None
+    assert asdict(row) == {
+        "uri": str(path),
+        "source": "logs",
+        "size": path.stat().st_size,
+        "etag": storage.file_etag(path.stat()),
+        "last_modified": datetime(2026, 11, 20, 12, 10),
+        "account_id": ACCOUNT,
+        "region": REGION,
+        "flow_log_id": "fl-1",
+        "layout": "plain",
+        "kind": "text",
+        "format_id": format_id,
+        "arrival_hour": HOUR,
+        "named_at": datetime(2026, 11, 20, 12, 5),
+        "read_path": str(path),
+        "status": "readable",
+        "reason": None,
+        "detail": None,
+        "line_count": 4,
+        "empty_line_count": 1,
+        "line_bytes": 49,
+        "unpacked_bytes": len(TEXT),
+        "unknown_fields": (),
+    }
+    assert logs.manifests() == {f"text_lines/format_id={format_id}/arrival_hour={HOUR}": [str(path)]}
+    fields = duckdb.execute(
+        "select position, field_name, column_name, header from read_parquet(?) order by position",
+        [str(logs.settings.lake.raw / "formats" / f"{format_id}.parquet")],
+    ).fetchall()
+    assert fields == [(1, "srcaddr", "srcaddr", "srcaddr dstaddr"), (2, "dstaddr", "dstaddr", "srcaddr dstaddr")]
+    assert (report.objects, report.readable, report.unreadable, report.lines) == (1, 1, 0, 4)
+    assert (report.bytes, report.unpacked_bytes, report.new_formats) == (path.stat().st_size, len(TEXT), (format_id,))
+    assert report.problems == ()
+
+
+@pytest.mark.parametrize("prefix", ["", "network/prod/"])
+@pytest.mark.parametrize(
+    ("folder", "layout"),
+    [
+        (DAY, "plain"),
+        (f"{DAY}12/", "hourly"),
+        (HIVE_DAY, "hive"),
+        (f"{HIVE_DAY}hour=12/", "hive_hourly"),
+        (HIVE_DAY.replace("aws-service", "service"), "hive"),
+        (DAY.replace("AWSLogs/", "AWSLogs/o-a1b2c3d4e5/"), "plain"),
+        (HIVE_DAY.replace("AWSLogs/", "AWSLogs/o-a1b2c3d4e5/"), "hive"),
+    ],
+)
+def test_every_layout_is_discovered(logs: Logs, prefix: str, folder: str, layout: str) -> None:
+    logs.put(prefix + folder + name())
+    register(logs.settings, WINDOW)
+    assert [row.layout for row in logs.rows().values()] == [layout]
+
+
+def test_many_accounts_regions_and_flow_logs_are_discovered(logs: Logs) -> None:
+    keys = []
+    for account in ("111111111111", "222222222222"):
+        for region in ("eu-central-1", "us-gov-west-1"):
+            for flow_log in ("fl-1", "fl-2"):
+                key = (DAY + name(flow_log)).replace(ACCOUNT, account).replace(REGION, region)
+                keys.append(key)
+                logs.put(key)
+    assert register(logs.settings, WINDOW).readable == 8
+    assert sorted(logs.rows()) == sorted(keys)
+
+
+@pytest.mark.parametrize("depth", range(1, DAY.count("/") + 1))
+def test_the_uri_may_lead_into_the_tree(logs: Logs, depth: int) -> None:
+    logs.put(DAY + name())
+    logs.put(DAY.replace(ACCOUNT, "999999999999") + name().replace(ACCOUNT, "999999999999"))
+    uri = logs.root / "/".join(DAY.split("/")[:depth])
+    register(logs.with_source(uri=str(uri)), WINDOW)
+    assert len(logs.rows()) == (2 if depth == 1 else 1)
+    other_day = Window.parse("2026-11-22T12", "2026-11-22T13")
+    assert register(logs.with_source(uri=str(uri)), other_day).objects == 0
+
+
+def test_an_object_belongs_to_the_hour_in_which_it_arrived(logs: Logs) -> None:
+    for minute, arrived in enumerate(("11:59:59.999999", "12:00:00", "12:59:59.999999", "13:00:00")):
+        logs.put(DAY + name(at=f"20261120T110{minute}"), arrived=f"2026-11-20T{arrived}")
+    register(logs.settings, Window.parse("2026-11-20T11", "2026-11-20T14"))
+    assert [len(logs.rows(f"2026-11-20T{hour}")) for hour in (11, 12, 13)] == [1, 2, 1]
+
+
+def test_a_late_object_of_the_day_before_is_found_and_an_older_one_is_not_looked_for(logs: Logs) -> None:
+    logs.put(DAY.replace("11/20", "11/19") + name(at="20261119T2300"))
+    logs.put(DAY.replace("11/20", "11/18") + name(at="20261118T2300"))
+    assert register(logs.settings, WINDOW).objects == 1
+    assert register(logs.with_source(lookback_days=2), WINDOW).objects == 2
+
+
+def test_a_copied_history_takes_its_hours_from_the_names(logs: Logs) -> None:
+    logs.put(DAY + name(at="20261120T1259"), arrived="2027-05-05T05:05")
+    logs.put(DAY + name(at="20261120T1300"), arrived="2027-05-05T05:05")
+    logs.put(f"{DAY}12/notes.txt", arrived="2027-05-05T05:05")
+    register(logs.with_source(arrival=Arrival.OBJECT_NAME), WINDOW)
+    assert sorted(logs.rows()) == [f"{DAY}12/notes.txt", DAY + name(at="20261120T1259")]
+
+
+BROKEN = {
+    "empty": (b"", False, None),
+    "not_gzip": (TEXT, False, "looks like text"),
+    "truncated": (gzip.compress(TEXT)[:-3], False, "cut off after"),
+    "bad_checksum": (gzip.compress(TEXT)[:-8] + bytes(8), False, "packed byte"),
+    "trailing_garbage": (gzip.compress(TEXT) + b"x", False, "1 bytes after"),
+    "no_header": (b"2 123456789012 eni-1 - - - - - - - 1 2 - NODATA\n", True, "it starts with: 2 1234"),
+    "line_too_long": (b"srcaddr\n" + b"x" * 17_000_000, True, "more than 16777214 bytes"),
+}
+
+
+def test_what_cannot_be_read_is_recorded_with_its_reason_and_stops_nothing(logs: Logs) -> None:
+    for reason, (data, packed, _) in BROKEN.items():
+        logs.put(DAY + name(f"fl-{reason.replace('_', '')}"), data, packed=packed)
+    logs.put(DAY + name("fl-gzofnothing"), b"")
+    logs.put(DAY + name("fl-blanks"), b"\n \n")
+    logs.put(DAY + name("fl-brokenparquet", extension="parquet"), b"PAR1 nothing PAR1", packed=False)
+    logs.put(f"{DAY}notes.txt", b"hello", packed=False)
+    logs.put(f"{DAY}{name()}.tmp")
+    logs.put(f"{DAY}12/deeper/{name()}")
+    good = logs.put(DAY + name("fl-good"))
+    report = register(logs.settings, WINDOW)
+    rows = logs.rows()
+    found = {key: (row.status, row.reason) for key, row in rows.items()}
+    expected = {DAY + name(f"fl-{reason.replace('_', '')}"): ("unreadable", reason) for reason in BROKEN} | {
+        DAY + name("fl-gzofnothing"): ("unreadable", "empty"),
+        DAY + name("fl-blanks"): ("unreadable", "no_header"),
+        DAY + name("fl-brokenparquet", extension="parquet"): ("unreadable", "broken_parquet"),
+        f"{DAY}notes.txt": ("unreadable", "not_a_flow_log"),
+        f"{DAY}{name()}.tmp": ("unreadable", "not_a_flow_log"),
+        f"{DAY}12/deeper/{name()}": ("unreadable", "not_a_flow_log"),
+        DAY + name("fl-good"): ("readable", None),
+    }
+    assert found == expected
+    for reason, (_, _, detail) in BROKEN.items():
+        row = rows[DAY + name(f"fl-{reason.replace('_', '')}")]
+        assert detail is None or detail in str(row.detail)
+        assert (row.line_count, row.line_bytes, row.read_path, row.format_id) == (None, None, None, None)
+        assert row.flow_log_id is not None
+    assert (report.readable, report.unreadable) == (1, 13)
+    assert [line for lines in logs.manifests().values() for line in lines] == [str(good)]
+    assert any(problem.startswith("2 objects not read: empty, ") for problem in report.problems)
+
+
+@pytest.mark.parametrize("hostile", ["\n", "\x1b[31m", "\x7f", "\u2028", "\u202e"])
+def test_a_name_with_control_characters_is_recorded_and_never_read(logs: Logs, hostile: str) -> None:
+    logs.put(f"x{hostile}y/{DAY}{name()}")
+    report = register(logs.settings, WINDOW)
+    (row,) = logs.rows().values()
+    assert (row.status, row.reason) == ("unreadable", "unsafe_name")
+    assert hostile in row.uri
+    assert logs.manifests() == {}
+    assert all(hostile not in problem and problem.isprintable() for problem in report.problems)
+
+
+def test_a_name_that_is_not_text_is_recorded(logs: Logs) -> None:
+    logs.put(DAY + os.fsdecode(b"\xff.log.gz"))
+    register(logs.settings, WINDOW)
+    ((key, row),) = logs.rows().items()
+    assert (row.reason, key) == ("unsafe_name", f"{DAY}\\udcff.log.gz")
+
+
+@pytest.mark.parametrize("odd", ["a'b", 'a"b', "a;b", "a{b,c}", "a b", "a\\b", "ü", "--", "%2e%2e"])
+def test_odd_names_are_data(logs: Logs, odd: str) -> None:
+    path = logs.put(f"{odd}/{DAY}{name()}")
+    register(logs.settings, WINDOW)
+    assert [line for lines in logs.manifests().values() for line in lines] == [str(path)]
+    assert read_lines(logs, next(iter(logs.manifests()))) == 3
+
+
+def read_lines(logs: Logs, manifest: str) -> int:
+    paths = logs.manifests()[manifest]
+    (count,) = duckdb.execute(
+        "select count(line) from read_csv(?, columns = {'line': 'varchar'}, header = false, auto_detect = false, "
+        "delim = chr(9246), quote = '', escape = '', strict_mode = false, encoding = 'latin-1', compression = 'gzip')",
+        [paths],
+    ).fetchone() or (0,)
+    return int(count)
+
+
+@pytest.mark.parametrize("odd", ["a*b", "a?b", "a[b]c"])
+def test_a_path_that_duckdb_takes_for_a_pattern_is_read_through_a_link(logs: Logs, odd: str) -> None:
+    path = logs.put(f"{odd}/{DAY}{name()}")
+    logs.put(f"axb/{DAY}{name('fl-2')}", b"srcaddr dstport\n")
+    register(logs.settings, WINDOW)
+    row = logs.rows()[f"{odd}/{DAY}{name()}"]
+    link = Path(str(row.read_path))
+    assert link.parent == logs.settings.lake.spool
+    assert link.readlink() == path
+    assert read_lines(logs, f"text_lines/format_id={row.format_id}/arrival_hour={HOUR}") == 3
+    assert clear_spool(logs.settings, WINDOW) == 1
+    assert not link.is_symlink()
+    assert path.exists()
+    assert ensure_spooled(logs.settings, WINDOW) == 1
+    assert link.readlink() == path
+
+
+def test_text_that_duckdb_would_refuse_is_read_from_a_copy(logs: Logs) -> None:
+    path = logs.put(DAY + name(), TEXT + b"caf\xc3\x80 10.0.0.1\n")
+    before = path.read_bytes()
+    report = register(logs.settings, WINDOW)
+    (row,) = logs.rows().values()
+    copy = Path(str(row.read_path))
+    assert copy.parent == logs.settings.lake.spool
+    assert (row.status, row.line_count, row.line_bytes) == ("readable", 5, 63)
+    assert read_lines(logs, next(iter(logs.manifests()))) == 4
+    assert path.read_bytes() == before
+    assert report.problems[0].startswith("1 object read from a plain copy: 1 bytes that the engine refuses")
+    assert clear_spool(logs.settings, WINDOW) == 1
+    assert ensure_spooled(logs.settings, WINDOW) == 1
+    assert copy.is_file()
+
+
+def test_what_changed_since_it_was_registered_cannot_be_spooled_again(logs: Logs) -> None:
+    logs.put(f"a*/{DAY}{name()}")
+    register(logs.settings, WINDOW)
+    clear_spool(logs.settings, WINDOW)
+    logs.put(f"a*/{DAY}{name()}", TEXT * 2)
+    with pytest.raises(SpoolError, match=f"overwritten .*register {HOUR} again"):
+        ensure_spooled(logs.settings, WINDOW)
+
+
+def test_parquet_objects_are_known_by_their_footer(logs: Logs) -> None:
+    columns = {"version": [2, 2], "srcaddr": ["10.0.0.1", "-"], "next_big_thing": [1, 2]}
+    full = logs.put(DAY + name(extension="parquet"), parquet_bytes(**columns), packed=False)
+    none = logs.put(DAY + name("fl-2", extension="parquet"), parquet_bytes(srcaddr=[]), packed=False)
+    logs.put(DAY + name("fl-3", extension="parquet"), parquet_bytes(colour=["red"]), packed=False)
+    whole = parquet_bytes(srcaddr=["10.0.0.1"] * 100)
+    logs.put(DAY + name("fl-4", extension="parquet"), whole[: len(whole) // 2], packed=False)
+    logs.put(DAY + name("fl-5", extension="parquet"), b"PAR1" + b"\xff" * 100 + b"\x64\0\0\0PAR1", packed=False)
+    logs.put(DAY + name("fl-6", extension="parquet"), b"PAR1" + b"\xff\xff\xff\x7fPAR1", packed=False)
+    report = register(logs.settings, WINDOW)
+    rows = {row.flow_log_id: row for row in logs.rows().values()}
+    assert (rows["fl-1"].line_count, rows["fl-1"].line_bytes, rows["fl-1"].unknown_fields) == (
+        2,
+        None,
+        ("next_big_thing",),
+    )
+    assert (rows["fl-2"].status, rows["fl-2"].line_count) == ("readable", 0)
+    assert [rows[f"fl-{index}"].reason for index in (3, 4, 5, 6)] == [
+        "not_a_flow_log",
+        "broken_parquet",
+        "broken_parquet",
+        "broken_parquet",
+    ]
+    assert logs.manifests() == {f"parquet_records/arrival_hour={HOUR}": sorted([str(full), str(none)])}
+    assert report.unknown_fields == ("next_big_thing",)
+    assert "unknown fields, kept aside: next_big_thing (1 object)" in report.problems
+
+
+def test_unknown_fields_of_text_are_reported(logs: Logs) -> None:
+    logs.put(DAY + name(), b"srcaddr dstaddr quantum-flags\n")
+    report = register(logs.settings, WINDOW)
+    (row,) = logs.rows().values()
+    assert row.unknown_fields == ("quantum-flags",)
+    assert report.unknown_fields == ("quantum-flags",)
+
+
+def test_an_hour_in_which_nothing_came_has_an_empty_ledger_of_the_same_schema(logs: Logs) -> None:
+    logs.put(DAY + name())
+    register(logs.settings, Window.parse("2026-11-20T11", "2026-11-20T13"))
+    folder = logs.settings.lake.raw / "objects"
+    schemas = []
+    for hour in ("2026-11-20T11", HOUR):
+        with (folder / f"arrival_hour={hour}" / "objects.parquet").open("rb") as file:
+            schemas.append(parquet.read_schema(file).remove_metadata())
+    assert schemas == [objects_schema(), objects_schema()]
+    assert logs.rows("2026-11-20T11") == {}
+    described = duckdb.execute(
+        "select column_name, column_type from (describe select * from read_parquet(?))",
+        [str(folder / "arrival_hour=2026-11-20T11" / "objects.parquet")],
+    ).fetchall()
+    assert [column for column, _ in described] == list(ObjectRow.__dataclass_fields__)
+    types = dict(described)
+    assert (types["size"], types["last_modified"], types["named_at"], types["unknown_fields"]) == (
+        "BIGINT",
+        "TIMESTAMP",
+        "TIMESTAMP",
+        "VARCHAR[]",
+    )
+
+
+def test_formats_can_be_read_before_the_first_object_came(logs: Logs) -> None:
+    logs.root.joinpath("AWSLogs").mkdir()
+    report = register(logs.settings, WINDOW)
+    (formats,) = duckdb.execute(
+        "select list(distinct format_id order by format_id) from read_parquet(?)",
+        [str(logs.settings.lake.raw / "formats" / "*.parquet")],
+    ).fetchone() or ([],)
+    assert formats == ["tgw-default", "v2-default"]
+    assert (report.new_formats, report.problems) == ((), ())
+
+
+def test_a_source_without_logs_yet_is_said(logs: Logs) -> None:
+    report = register(logs.settings, WINDOW)
+    assert report.problems == (f"sources[0].uri (logs): there is no folder AWSLogs in {logs.root} yet",)
+
+
+def test_registering_again_changes_nothing(logs: Logs) -> None:
+    logs.put(DAY + name())
+    logs.put(DAY + name("fl-2"), b"dstaddr srcaddr\n")
+    logs.put(f"{DAY}notes.txt")
+    register(logs.settings, WINDOW)
+    before = files(logs.settings.lake.path)
+    assert register(logs.settings, WINDOW).new_formats == ()
+    assert files(logs.settings.lake.path) == before
+
+
+def test_registering_replaces_the_hours_of_the_window_and_no_other(logs: Logs) -> None:
+    logs.put(DAY + name(at="20261120T1105"), b"srcaddr dstport\n", arrived="2026-11-20T11:10")
+    broken = logs.put(DAY + name(), b"srcaddr\n")
+    register(logs.settings, Window.parse("2026-11-20T11", "2026-11-20T13"))
+    earlier = files(logs.settings.lake.raw / "objects" / "arrival_hour=2026-11-20T11")
+    manifests = logs.manifests()
+    assert len(manifests) == 2
+    logs.put(DAY + name(), b"dstaddr\n")
+    assert broken.exists()
+    register(logs.settings, WINDOW)
+    changed = logs.manifests()
+    assert len(changed) == 2
+    assert len(set(changed) & set(manifests)) == 1
+    assert files(logs.settings.lake.raw / "objects" / "arrival_hour=2026-11-20T11") == earlier
+
+
+def test_objects_that_are_gone_stop_the_run_before_anything_changes(logs: Logs) -> None:
+    gone = logs.put(DAY + name())
+    logs.put(DAY + name("fl-2"))
+    register(logs.settings, WINDOW)
+    before = files(logs.settings.lake.path)
+    gone.unlink()
+    logs.put(DAY + name("fl-3"))
+    with pytest.raises(RegisterError, match=f"1 object registered earlier is gone, for example {gone}: restore"):
+        register(logs.settings, WINDOW)
+    assert files(logs.settings.lake.path) == before
+    report = register(logs.settings, WINDOW, accept_missing=True)
+    assert report.missing == 1
+    assert sorted(row.flow_log_id or "" for row in logs.rows().values()) == ["fl-2", "fl-3"]
+    assert register(logs.settings, WINDOW).missing == 0
+
+
+def test_an_object_that_arrived_again_in_another_hour_is_not_gone(logs: Logs) -> None:
+    logs.put(DAY + name())
+    register(logs.settings, WINDOW)
+    logs.put(DAY + name(), arrived="2026-11-20T15:00")
+    register(logs.settings, WINDOW)
+    assert logs.rows() == {}
+
+
+def test_an_unreadable_object_may_be_removed(logs: Logs) -> None:
+    path = logs.put(f"{DAY}notes.txt")
+    register(logs.settings, WINDOW)
+    path.unlink()
+    register(logs.settings, WINDOW)
+    assert logs.rows() == {}
+
+
+@pytest.fixture
+def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
+    """Have something happen between listing and reading."""
+
+    def arrange(event: Callable[[], object]) -> None:
+        find = register_module._find
+
+        def find_then(*arguments: Any) -> Any:
+            found = find(*arguments)
+            event()
+            return found
+
+        monkeypatch.setattr(register_module, "_find", find_then)
+
+    return arrange
+
+
+def test_an_object_that_vanishes_between_listing_and_reading_is_recorded(
+    logs: Logs, meanwhile: Callable[[Callable[[], object]], None]
+) -> None:
+    path = logs.put(DAY + name())
+    meanwhile(path.unlink)
+    register(logs.settings, WINDOW)
+    assert [row.reason for row in logs.rows().values()] == ["vanished"]
+
+
+def test_an_object_that_changes_between_listing_and_reading_is_recorded(
+    logs: Logs, meanwhile: Callable[[Callable[[], object]], None]
+) -> None:
+    logs.put(DAY + name())
+    meanwhile(lambda: logs.put(DAY + name(), TEXT * 2))
+    register(logs.settings, WINDOW)
+    assert [row.reason for row in logs.rows().values()] == ["changed"]
+
+
+def test_a_registered_object_that_vanishes_while_it_is_read_is_guarded_too(
+    logs: Logs, meanwhile: Callable[[Callable[[], object]], None]
+) -> None:
+    path = logs.put(DAY + name())
+    register(logs.settings, WINDOW)
+    before = files(logs.settings.lake.path)
+    meanwhile(path.unlink)
+    with pytest.raises(RegisterError, match="is gone"):
+        register(logs.settings, WINDOW)
+    assert files(logs.settings.lake.path) == before
+
+
+@pytest.mark.parametrize("writer", ["write_format", "write_manifests", "write_objects"])
+def test_a_rerun_heals_a_run_that_was_killed_while_it_wrote(
+    logs: Logs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writer: str
+) -> None:
+    window = Window.parse("2026-11-20T11", "2026-11-20T13")
+    logs.put(DAY + name(), b"srcaddr\n")
+    register(logs.settings, window)
+    logs.put(DAY + name(), b"dstaddr\n")
+    logs.put(DAY + name("fl-2"), arrived="2026-11-20T11:30")
+    clean = replace(logs.settings, lake=LakeSettings(path=tmp_path / "clean"))
+    register(clean, window)
+
+    def dying(*arguments: Any) -> None:
+        original(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        original = getattr(register_module, writer)
+        patch.setattr(register_module, writer, dying)
+        with pytest.raises(KeyboardInterrupt):
+            register(logs.settings, window)
+    (logs.settings.lake.raw / "objects" / f"arrival_hour={HOUR}" / ".objects.parquet.tmp").write_bytes(b"half")
+    register(logs.settings, window)
+    healed, expected = files(logs.settings.lake.raw), files(clean.lake.raw)
+    assert set(healed) - set(expected) <= {path for path in healed if path.startswith("formats/")}
+    assert {path: healed[path] for path in expected} == expected
+
+
+def test_links_are_followed_only_inside_the_source(logs: Logs, tmp_path: Path) -> None:
+    outside = tmp_path / "outside" / name("fl-9")
+    outside.parent.mkdir()
+    outside.write_bytes(gzip.compress(TEXT))
+    inside = logs.put(f"elsewhere/{name('fl-2')}")
+    day = logs.root / DAY
+    day.mkdir(parents=True)
+    (day / name("fl-2")).symlink_to(inside)
+    (day / name("fl-9")).symlink_to(outside)
+    (day / name("fl-8")).symlink_to(tmp_path / "nowhere")
+    (day / "loop").symlink_to(day)
+    (logs.root / "AWSLogs" / "999999999999").symlink_to(outside.parent)
+    hours = [f"2026-11-20T{hour:02}" for hour in range(24)]
+    now = datetime(2026, 11, 20, 12, 30, tzinfo=UTC).timestamp()
+    for link in day.iterdir():
+        os.utime(link, (now, now), follow_symlinks=False)
+    os.utime(outside, (now, now))
+    register(logs.settings, Window.parse(hours[0], "2026-11-21T00"))
+    reasons = {row.flow_log_id or key: row.reason for hour in hours for key, row in logs.rows(hour).items()}
+    assert reasons == {"fl-2": None, "fl-9": "outside_source", "fl-8": "outside_source"}
+
+
+def test_a_pipe_is_not_waited_for(logs: Logs) -> None:
+    folder = logs.root / DAY
+    folder.mkdir(parents=True)
+    os.mkfifo(folder / name())
+    moment = datetime(2026, 11, 20, 12, 30, tzinfo=UTC).timestamp()
+    os.utime(folder / name(), (moment, moment))
+    started = time.monotonic()
+    register(logs.settings, WINDOW)
+    assert [row.reason for row in logs.rows().values()] == ["not_a_flow_log"]
+    assert time.monotonic() - started < 5
+
+
+def test_listing_reads_only_the_days_of_the_window(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cost of an hour does not grow with history: neither other days, nor other services, are opened."""
+    for month in range(1, 12):
+        for day in range(1, 29):
+            folder = DAY.replace("11/20", f"{month:02}/{day:02}")
+            logs.put(folder + name(at=f"2026{month:02}{day:02}T1205"))
+    logs.put(DAY.replace("vpcflowlogs/", "CloudTrail/") + "trail.json.gz")
+    scanned: list[str] = []
+    scan = LocalStore._scan
+
+    def watched(self: LocalStore, prefix: str) -> list[os.DirEntry[str]]:
+        scanned.append(prefix.removeprefix(f"{logs.root}/".lstrip("/")))
+        return scan(self, prefix)
+
+    monkeypatch.setattr(LocalStore, "_scan", watched)
+    register(logs.settings, WINDOW)
+    below = [prefix for prefix in scanned if prefix.count("/") > 4]
+    assert sorted(below) == [DAY.replace("11/20", "11/19"), DAY]
+    assert len(scanned) <= 6
+
+
+def test_a_source_with_too_many_folders_before_awslogs_is_refused(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "PREFIX_BUDGET", 10)
+    for index in range(20):
+        (logs.root / f"uploads-{index}").mkdir()
+    with pytest.raises(SourceError, match=r"sources\[0\]\.uri .*too many folders.* give the folder that holds AWSLogs"):
+        register(logs.settings, WINDOW)
+
+
+def test_a_missing_folder_names_its_key(logs: Logs) -> None:
+    settings = logs.with_source(uri=str(logs.root / "nowhere"))
+    with pytest.raises(SourceError, match=r"^sources\[0\]\.uri \(logs\): the folder .*nowhere does not exist: create"):
+        register(settings, WINDOW)
+    (logs.root / "file").write_bytes(b"")
+    with pytest.raises(SourceError, match="is not a folder"):
+        register(logs.with_source(uri=str(logs.root / "file")), WINDOW)
+    assert not settings.lake.path.exists()
+
+
+def test_sources_that_overlap_are_refused(logs: Logs) -> None:
+    logs.put(DAY + name())
+    first = logs.settings.sources[0]
+    second = replace(first, name="again", uri=f"{first.uri}/AWSLogs")
+    with pytest.raises(SourceError, match=r"sources\[1\]\.uri \(again\) and sources\[0\]\.uri \(logs\) both hold"):
+        register(replace(logs.settings, sources=(first, second)), WINDOW)
+
+
+def test_an_unwritable_lake_is_one_line(logs: Logs) -> None:
+    logs.put(DAY + name())
+    logs.settings.lake.path.write_bytes(b"a file where the lake should be")
+    with pytest.raises(RegisterError, match="cannot read or write"):
+        register(logs.settings, WINDOW)
+
+
+def test_what_was_done_is_logged(logs: Logs, caplog: pytest.LogCaptureFixture) -> None:
+    logs.put(DAY + name())
+    logs.put(DAY + name("fl-2"), b"", packed=False)
+    seen: list[tuple[int, int]] = []
+    with caplog.at_level(logging.INFO, logger="flowlake"):
+        register(logs.settings, WINDOW, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 2), (2, 2)]
+    assert "2 objects (1 unreadable), 4 lines" in caplog.text
+    assert "1 object not read: empty" in caplog.text
+
+
+@pytest.fixture
+def untouched(logs: Logs) -> Iterator[Logs]:
+    yield logs
+    assert not logs.settings.lake.path.exists()
+
+
+def test_a_plan_says_what_a_window_would_read_and_writes_nothing(untouched: Logs) -> None:
+    logs = untouched
+    sizes = [logs.put(DAY + name(at=f"20261120T12{minute:02}")).stat().st_size for minute in (5, 10)]
+    logs.put(f"{DAY}12/{name('fl-2')}", TEXT, packed=False)
+    logs.put(DAY + name("fl-3", extension="parquet"), parquet_bytes(srcaddr=["a"], novelty=["b"]), packed=False)
+    logs.put(f"{DAY}notes.txt")
+    found = plan(logs.settings, WINDOW)
+    by_id = {item.flow_log_id: item for item in found.flow_logs}
+    assert list(by_id) == ["fl-1", "fl-2", "fl-3"]
+    one = by_id["fl-1"]
+    assert (one.source, one.account_id, one.region, one.layouts) == ("logs", ACCOUNT, REGION, ("plain",))
+    assert (one.objects, one.bytes, one.headers_read, len(one.formats)) == (2, sum(sizes), 2, 1)
+    assert (one.first_named_at.minute, one.last_named_at.minute) == (5, 10)
+    assert by_id["fl-2"].problems[0].startswith("1 object not read: not_gzip")
+    assert (by_id["fl-3"].formats, by_id["fl-3"].unknown_fields) == (("parquet",), ("novelty",))
+    assert found.objects == 5
+    assert found.problems[0].startswith("1 object not read: not_a_flow_log")
+
+
+def test_a_plan_of_many_objects_reads_some_headers_of_each_flow_log(
+    untouched: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(register_module, "HEADERS_IN_FULL", 5)
+    for minute in range(10):
+        untouched.put(DAY + name(at=f"20261120T12{minute:02}"))
+    (flow_log,) = plan(untouched.settings, WINDOW).flow_logs
+    assert (flow_log.objects, flow_log.headers_read) == (10, 4)
