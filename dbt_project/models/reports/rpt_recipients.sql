@@ -1,0 +1,28 @@
+-- One row per day and sender: how many devices it reached, and how many it tried to.
+{{ config(materialized="view", meta={"published": "view"}) }}
+
+with
+
+daily as (
+    select
+        cast(event_hour as date) as event_date,
+        src_device_id,
+        dst_device_id,
+        sum(packets) as packets,
+        sum(bytes) as bytes,
+        sum(rejected_packets) as rejected_packets,
+        sum(rejected_bytes) as rejected_bytes
+    from {{ ref("rpt_pairs_hourly") }}
+    group by 1, 2, 3
+)
+
+select
+    event_date,
+    src_device_id,
+    count(*) filter (where packets > rejected_packets) as recipients,
+    count(*) as targets,
+    cast(sum(packets - rejected_packets) as bigint) as packets,
+    cast(sum(bytes - rejected_bytes) as bigint) as bytes,
+    cast(sum(rejected_packets) as bigint) as rejected_packets
+from daily
+group by 1, 2
