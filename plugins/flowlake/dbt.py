@@ -91,6 +91,9 @@ def build(settings: Settings, window: Window, select: Sequence[str]) -> DbtRun:
         str(home / "target"),
         "--vars",
         json.dumps(run_variables(settings, window)),
+        # Unit tests prove the project, not the hour's data: the test suite runs them.
+        "--exclude-resource-type",
+        "unit_test",
         "--select",
         *select,
     ]
