@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,6 @@ from flowlake.errors import FlowlakeError
 from flowlake.lake.duck import install_extensions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from flowlake.lake.windows import Window
     from flowlake.settings import Settings
 
@@ -40,7 +39,6 @@ class DbtRun:
     models: int
     tests: int
     seconds_by_node: dict[str, float]
-    manifest: Path
 
 
 def executable() -> Path:
@@ -66,8 +64,13 @@ def run_variables(settings: Settings, window: Window | None) -> dict[str, object
     return variables
 
 
-def build(settings: Settings, window: Window, select: Sequence[str]) -> DbtRun:
-    """Run `dbt build` over a selection for a window.
+def manifest_path(settings: Settings, layer: str) -> Path:
+    """The manifest of the last build of a layer that succeeded, compiled queries included."""
+    return settings.lake.path.resolve() / "dbt" / f"manifest-{layer}.json"
+
+
+def build(settings: Settings, window: Window, layer: str) -> DbtRun:
+    """Run `dbt build` over the models with a layer's tag (staging, marts) for a window.
 
     Raises:
         DbtError: with the first failing node and its message; all of dbt's log lies in `<lake>/dbt/logs`.
@@ -75,6 +78,8 @@ def build(settings: Settings, window: Window, select: Sequence[str]) -> DbtRun:
     install_extensions()
     home = settings.lake.path.resolve() / "dbt"
     (home / "spill").mkdir(parents=True, exist_ok=True)
+    # A folder for each layer: dbt parses only what changed since its last run there.
+    target = home / "target" / layer
     command = [
         str(executable()),
         "--no-use-colors",
@@ -107,11 +112,18 @@ def build(settings: Settings, window: Window, select: Sequence[str]) -> DbtRun:
     # A Python path of Airflow's or of ours would put this environment's packages before dbt's.
     for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"):
         environment.pop(name, None)
-    results = home / "target" / "run_results.json"
+    results = target / "run_results.json"
     results.unlink(missing_ok=True)
     tail: list[str] = []
+    # The run lock is inherited (close_fds): if this process is killed, the lake stays locked until dbt has ended too.
     with subprocess.Popen(  # noqa: S603 - our own executable, arguments from checked settings, no shell
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=home
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=home,
+        close_fds=False,
     ) as process:
         if process.stdout is not None:
             for line in process.stdout:
@@ -130,9 +142,11 @@ def build(settings: Settings, window: Window, select: Sequence[str]) -> DbtRun:
             f"dbt: {first['unique_id'].split('.')[-1]} failed ({len(failures)} in all): {message[:600]}; "
             f"the whole log is {home / 'logs' / 'dbt.log'}"
         )
+    manifest = manifest_path(settings, layer)
+    shutil.copy(target / "manifest.json", manifest.with_suffix(".new"))
+    manifest.with_suffix(".new").replace(manifest)
     return DbtRun(
         models=sum(result["unique_id"].startswith("model.") for result in outcome),
-        tests=sum(result["unique_id"].split(".")[0] in ("test", "unit_test") for result in outcome),
+        tests=sum(result["unique_id"].startswith("test.") for result in outcome),
         seconds_by_node={result["unique_id"]: float(result["execution_time"]) for result in outcome},
-        manifest=home / "target" / "manifest.json",
     )

@@ -88,7 +88,7 @@ def _build_staging(context: RunContext) -> StepReport:
     with connect(context.settings, read_only=False) as connection:
         ensure_ledger(connection)
         mark_hours(connection, context.window, HourState.STAGING, context.run_id)
-    built = dbt.build(context.settings, context.window, ["tag:staging"])
+    built = dbt.build(context.settings, context.window, "staging")
     with connect(context.settings) as connection:
         row = connection.execute(
             "select count(*), sum(registered_lines), sum(records), sum(object_bytes) "
@@ -113,7 +113,7 @@ def _build_marts(context: RunContext) -> StepReport:
 
     with connect(context.settings, read_only=False) as connection:
         mark_hours(connection, context.window, HourState.BUILDING, context.run_id)
-    built = dbt.build(context.settings, context.window, ["tag:marts"])
+    built = dbt.build(context.settings, context.window, "marts")
     with connect(context.settings) as connection:
         row = connection.execute(
             "select count(*), coalesce(sum(flows), 0), coalesce(sum(bytes), 0) from lake.core.fct_edges "
@@ -177,10 +177,11 @@ def _validate_marts(context: RunContext) -> StepReport:
 
 
 def _publish(context: RunContext) -> StepReport:
+    from flowlake import dbt
     from flowlake.lake.publish import publish
     from flowlake.lake.spool import clear_spool
 
-    published = publish(context.settings, context.settings.lake.path / "dbt" / "target" / "manifest.json")
+    published = publish(context.settings, dbt.manifest_path(context.settings, "marts"))
     clear_spool(context.settings, context.window)
     return StepReport("publish", details={"version": published.version, "tables": len(published.tables)})
 

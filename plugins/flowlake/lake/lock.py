@@ -32,13 +32,15 @@ class LockError(FlowlakeError):
 def run_lock(lake: Path, purpose: str, *, patience: float = PATIENCE_SECONDS, poll: float = 0.5) -> Iterator[None]:
     """Hold the lake for writing; wait for whoever holds it, and say for whom.
 
-    The lock is the kernel's (flock), so a killed holder leaves nothing behind. Not re-entrant.
+    The lock is the kernel's (flock), so a killed holder leaves nothing behind. Child processes that inherit the file
+    hold it with their parent and after it: nobody writes beside a dbt that outlived its killed run. Not re-entrant.
 
     Raises:
         LockError: after `patience` seconds.
     """
     lake.mkdir(parents=True, exist_ok=True)
     with (lake / "run.lock").open("a+") as file:
+        os.set_inheritable(file.fileno(), True)
         deadline = time.monotonic() + patience
         told = False
         while True:

@@ -1,5 +1,6 @@
--- One row per event hour that this run restates: the hours that its window touches or ever touched, and the hours of
--- interfaces and flow logs of which something was learnt that changes what their earlier records mean.
+-- One row per event hour that this run restates: the hours that its window touches or ever touched; the hours of
+-- interfaces and flow logs of which something was learnt that changes what their earlier records mean; and the hours of
+-- other windows that were begun and are not validated, so that whichever gate comes next looks at those too.
 {{ config(materialized="replaced", replaces="everything") }}
 
 with
@@ -29,3 +30,10 @@ union
 select coverage.event_hour
 from {{ ref("int_coverage__partials") }} as coverage
 inner join pending_flow_logs on coverage.flow_log_id = pending_flow_logs.flow_log_id
+
+union
+
+select touched.event_hour
+from {{ ref("int_hours__touched") }} as touched
+inner join {{ source("ledger", "windows") }} as windows on touched.arrival_hour = windows.arrival_hour
+where windows.state in ('building', 'failed')
