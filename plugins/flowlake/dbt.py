@@ -93,14 +93,14 @@ def build(settings: Settings, window: Window, layer: str) -> DbtRun:
         "--target",
         settings.target.value,
         "--target-path",
-        str(home / "target"),
+        str(target),
         "--vars",
         json.dumps(run_variables(settings, window)),
         # Unit tests prove the project, not the hour's data: the test suite runs them.
         "--exclude-resource-type",
         "unit_test",
         "--select",
-        *select,
+        f"tag:{layer}",
     ]
     environment = {
         **os.environ,
