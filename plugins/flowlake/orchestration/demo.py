@@ -188,6 +188,7 @@ def _end_runs(api: AirflowApi, first: datetime, last: datetime) -> None:
 
 def _follow(api: AirflowApi, window: Window, ledger: _Ledger, shown: Progress, asked: Window) -> None:
     ended: set[str] = set()
+    retried: set[tuple[str, str, int]] = set()
     seen: object = None
     changed = time.monotonic()
     while len(ended) < len(window.hours):
@@ -198,6 +199,10 @@ def _follow(api: AirflowApi, window: Window, ledger: _Ledger, shown: Progress, a
                 continue
             place = f"[{1 + sum(known in ledger.seconds for known in asked.hours)}/{len(asked.hours)}]"
             tasks = api.task_instances(DAG_ID, run["dag_run_id"])
+            waiting = {(hour, t["task_id"], t["try_number"]) for t in tasks if t["state"] == "up_for_retry"}
+            for _, name, attempt in sorted(waiting - retried):
+                shown.line(f"{place} {hour} {name} failed at its try {attempt}; it is tried again in some minutes")
+            retried |= waiting
             if run["state"] == "success":
                 ended.add(hour)
                 ledger.add(hour, _seconds(run))
