@@ -1,6 +1,6 @@
 -- One row per device and hour of the last 14 days in which far more of its packets were rejected than in the 14 days
 -- before that hour.
-{{ config(materialized="view", meta={"published": "view"}) }}
+{{ config(materialized="report_view", meta={"published": "view"}) }}
 
 with
 

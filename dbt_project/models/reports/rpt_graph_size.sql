@@ -1,5 +1,5 @@
 -- One row per day: how many vertices and edges the graph of that day has.
-{{ config(materialized="view", meta={"published": "view"}) }}
+{{ config(materialized="report_view", meta={"published": "view"}) }}
 
 with
 

@@ -1,5 +1,5 @@
 -- One row per day and server among the 10 that received the most bytes of HTTPS: port 443 over TCP, or UDP (HTTP/3).
-{{ config(materialized="view", meta={"published": "view"}) }}
+{{ config(materialized="report_view", meta={"published": "view"}) }}
 
 with
 

@@ -1,5 +1,5 @@
 -- One row per day and sender: how many devices it reached, and how many it tried to.
-{{ config(materialized="view", meta={"published": "view"}) }}
+{{ config(materialized="report_view", meta={"published": "view"}) }}
 
 with
 

@@ -1,5 +1,5 @@
 -- One row per day, protocol and destination port at which packets were rejected, by bytes.
-{{ config(materialized="view", meta={"published": "view"}) }}
+{{ config(materialized="report_view", meta={"published": "view"}) }}
 
 with
 

@@ -1,5 +1,5 @@
 -- One row per day and protocol of which packets were rejected, by packets.
-{{ config(materialized="view", meta={"published": "view"}) }}
+{{ config(materialized="report_view", meta={"published": "view"}) }}
 
 with
 

@@ -1,5 +1,5 @@
 -- One row per device among the 10 whose rejected packets carried the most bytes in the last 14 days of the data.
-{{ config(materialized="view", meta={"published": "view"}) }}
+{{ config(materialized="report_view", meta={"published": "view"}) }}
 
 with
 

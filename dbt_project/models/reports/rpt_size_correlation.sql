@@ -1,5 +1,5 @@
 -- One row per day and action: how closely the bytes of an edge and hour follow its packets.
-{{ config(materialized="view", meta={"published": "view"}) }}
+{{ config(materialized="report_view", meta={"published": "view"}) }}
 
 with
 

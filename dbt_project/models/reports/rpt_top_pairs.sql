@@ -1,5 +1,5 @@
 -- One row per day and pair of devices among the 10 pairs that exchanged the most bytes, both directions together.
-{{ config(materialized="view", meta={"published": "view"}) }}
+{{ config(materialized="report_view", meta={"published": "view"}) }}
 
 with
 

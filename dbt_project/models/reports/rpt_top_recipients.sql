@@ -1,5 +1,5 @@
 -- One row per day, sender and recipient among the 20 that received the most packets from it.
-{{ config(materialized="view", meta={"published": "view"}) }}
+{{ config(materialized="report_view", meta={"published": "view"}) }}
 
 with
 

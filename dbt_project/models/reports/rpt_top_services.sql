@@ -1,5 +1,5 @@
 -- One row per day, service and server among the 10 that moved the most bytes for that service.
-{{ config(materialized="view", meta={"published": "view"}) }}
+{{ config(materialized="report_view", meta={"published": "view"}) }}
 
 with
 

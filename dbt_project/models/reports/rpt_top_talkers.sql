@@ -1,5 +1,5 @@
 -- One row per day and device among the 10 that sent and received the most bytes.
-{{ config(materialized="view", meta={"published": "view"}) }}
+{{ config(materialized="report_view", meta={"published": "view"}) }}
 
 with
 

@@ -1,0 +1,29 @@
+{#-
+  Materialization `report_view`: a view that is written when its definition differs from the one that is there, and
+  left alone otherwise. dbt's own makes every view anew in every run, in two commits each; most of a run's commits
+  would be for views that never change. The definition is recognised by its hash, kept as the view's comment.
+-#}
+{% materialization report_view, adapter="duckdb" -%}
+    {%- set target_relation = this.incorporate(type="view") -%}
+    {%- set definition = local_md5(sql) -%}
+
+    {{ run_hooks(pre_hooks) }}
+    {%- set written = run_query(
+        "select comment from duckdb_views() where database_name = " ~ text_literal(this.database)
+        ~ " and schema_name = " ~ text_literal(this.schema) ~ " and view_name = " ~ text_literal(this.identifier)
+    ).columns[0].values() -%}
+
+    {% if written and written[0] == definition %}
+        {% call noop_statement("main", "unchanged") -%} {{ sql }} {%- endcall %}
+    {% else %}
+        {{ get_assert_columns_equivalent(sql) }}
+        {% call statement("main") -%}
+            create or replace view {{ target_relation }} as {{ sql }};
+            comment on view {{ target_relation }} is {{ text_literal(definition) }}
+        {%- endcall %}
+    {% endif %}
+    {{ run_hooks(post_hooks) }}
+    {% do adapter.commit() %}
+
+    {{ return({"relations": [target_relation]}) }}
+{%- endmaterialization %}
