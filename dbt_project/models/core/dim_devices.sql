@@ -36,11 +36,11 @@ seen as (
 services as (
     select device_id, max(aws_service) as aws_service
     from (
-        select pkt_srcaddr as device_id, pkt_src_aws_service as aws_service
+        select {{ device_id("coalesce(pkt_srcaddr, srcaddr)", "vpc_id") }} as device_id, pkt_src_aws_service as aws_service
         from {{ ref("stg_flow_logs__records") }}
         where pkt_src_aws_service is not null and {{ in_arrival_window("arrival_hour") }}
         union all
-        select pkt_dstaddr, pkt_dst_aws_service
+        select {{ device_id("coalesce(pkt_dstaddr, dstaddr)", "vpc_id") }}, pkt_dst_aws_service
         from {{ ref("stg_flow_logs__records") }}
         where pkt_dst_aws_service is not null and {{ in_arrival_window("arrival_hour") }}
     ) as named
