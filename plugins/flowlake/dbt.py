@@ -1,7 +1,7 @@
 """dbt as a child process, in its own environment.
 
-Its pins and Airflow's exclude each other (docs/adr), so nothing here imports it; what it needs goes in by its command
-line and its environment, what it did comes back in its run_results.json.
+Its pins and Airflow's exclude each other (docs/adr/0002-dbt-as-a-child-process.md), so nothing here imports it; what
+it needs goes in by its command line and its environment, what it did comes back in its run_results.json.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What people read: the schema `flowlake`, one view a table, each pinned to a validated snapshot of the lake.
 
 A DuckLake version belongs to the whole lake, so moving every view in one transaction shows readers all of a run or
-nothing of it (docs/adr). Nothing else moves the pins.
+nothing of it (docs/adr/0007-publishing.md). Nothing else moves the pins.
 """
 
 from __future__ import annotations

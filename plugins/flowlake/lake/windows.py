@@ -1,7 +1,7 @@
 """The arrival window: the unit of work of every run.
 
 An object belongs to the UTC hour in which it arrived, and to no other; so a window of whole hours names a fixed set of
-objects, the same for every run over it (docs/adr: the arrival window).
+objects, the same for every run over it (docs/adr/0001-arrival-window.md).
 """
 
 from __future__ import annotations
