@@ -17,6 +17,7 @@ from pyarrow import parquet
 
 from flowlake.lake import register as register_module
 from flowlake.lake import storage
+from flowlake.lake.gzips import TextFacts, inspect_text
 from flowlake.lake.manifests import read_objects
 from flowlake.lake.objects import ObjectRow, objects_schema
 from flowlake.lake.register import RegisterError, plan, register
@@ -173,6 +174,8 @@ def test_the_uri_may_lead_into_the_tree(logs: Logs, depth: int) -> None:
 def test_an_object_belongs_to_the_hour_in_which_it_arrived(logs: Logs) -> None:
     for minute, arrived in enumerate(("11:59:59.999999", "12:00:00", "12:59:59.999999", "13:00:00")):
         logs.put(DAY + name(at=f"20261120T110{minute}"), arrived=f"2026-11-20T{arrived}")
+    assert register(logs.settings, WINDOW).objects == 2
+    assert [len(paths) for paths in logs.manifests().values()] == [2]
     register(logs.settings, Window.parse("2026-11-20T11", "2026-11-20T14"))
     assert [len(logs.rows(f"2026-11-20T{hour}")) for hour in (11, 12, 13)] == [1, 2, 1]
 
@@ -481,6 +484,20 @@ def test_an_object_that_changes_between_listing_and_reading_is_recorded(
     meanwhile(lambda: logs.put(DAY + name(), TEXT * 2))
     register(logs.settings, WINDOW)
     assert [row.reason for row in logs.rows().values()] == ["changed"]
+
+
+def test_an_object_that_is_written_while_it_is_read_is_recorded(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = logs.put(DAY + name())
+
+    def slow(opened: Path) -> TextFacts:
+        facts = inspect_text(opened)
+        path.write_bytes(gzip.compress(TEXT * 2))
+        return facts
+
+    monkeypatch.setattr(register_module, "inspect_text", slow)
+    register(logs.settings, WINDOW)
+    assert [(row.status, row.reason) for row in logs.rows().values()] == [("unreadable", "changed")]
+    assert logs.manifests() == {}
 
 
 def test_a_registered_object_that_vanishes_while_it_is_read_is_guarded_too(

@@ -243,35 +243,32 @@ class _LineCounter:
         is_ascii = chunk.isascii()
         if not is_ascii:
             self._replaced += int(np.count_nonzero((octets & 0xE0) == 0x80))
-        is_end = octets == 0x0A
+        is_end = (octets == 0x0A).view(np.uint8)
         ends = int(np.count_nonzero(is_end))
         end_bytes = ends
+        first, last = chunk.find(b"\n"), chunk.rfind(b"\n")
         if b"\r" in chunk or self._after_cr:
-            is_cr = octets == 0x0D
+            is_cr = (octets == 0x0D).view(np.uint8)
             pairs = int(np.count_nonzero(is_end[1:] & is_cr[:-1])) + (self._after_cr and bool(is_end[0]))
             end_bytes += int(np.count_nonzero(is_cr))
             ends = end_bytes - pairs
             is_end |= is_cr
+            first = min(found for found in (first, chunk.find(b"\r"), len(chunk)) if found >= 0)
+            last = max(last, chunk.rfind(b"\r"))
         # A filled line starts where a byte that ends no line follows one that does.
         self.filled += int(np.count_nonzero(is_end[:-1] > is_end[1:])) + (self._after_end and not is_end[0])
-        self._measure_open(octets, is_end, is_ascii=is_ascii, has_end=end_bytes > 0)
+        # Follow the lines that cross chunks: a line within one chunk cannot reach the limit.
+        if last < 0:
+            self._grow(octets, is_ascii=is_ascii)
+        else:
+            self._grow(octets[:first], is_ascii=is_ascii)
+            self._open = 0
+            self._grow(octets[last + 1 :], is_ascii=is_ascii)
         self.total += len(chunk)
         self.end_bytes += end_bytes
         self._ends += ends
-        self._after_end = bool(is_end[-1])
+        self._after_end = last == len(chunk) - 1
         self._after_cr = chunk.endswith(b"\r")
-
-    def _measure_open(
-        self, octets: npt.NDArray[np.uint8], is_end: npt.NDArray[np.bool_], *, is_ascii: bool, has_end: bool
-    ) -> None:
-        """Follow the lines that cross chunks: a line within one chunk cannot reach the limit."""
-        if not has_end:
-            self._grow(octets, is_ascii=is_ascii)
-            return
-        self._grow(octets[: int(is_end.argmax())], is_ascii=is_ascii)
-        self._open = 0
-        last = len(octets) - 1 - int(is_end[::-1].argmax())
-        self._grow(octets[last + 1 :], is_ascii=is_ascii)
 
     def _grow(self, octets: npt.NDArray[np.uint8], *, is_ascii: bool) -> None:
         self._open += len(octets) + (0 if is_ascii else int((octets >= 0x80).sum()))
