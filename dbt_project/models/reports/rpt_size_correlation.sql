@@ -25,7 +25,9 @@ spread as (
         edges,
         packets_times_bytes - packets * bytes / n as covariance,
         packets_squared - packets * packets / n as packets_variance,
-        bytes_squared - bytes * bytes / n as bytes_variance
+        bytes_squared - bytes * bytes / n as bytes_variance,
+        packets_squared,
+        bytes_squared
     from daily
 )
 
@@ -33,9 +35,9 @@ select
     event_date,
     action,
     cast(edges as bigint) as edges,
-    -- Null where all edges are alike, up to the rounding of a double.
+    -- Null where all edges are alike; what is less than 10^-12 of the squares is the rounding of a double.
     case
-        when packets_variance > 0 and bytes_variance > 0
-            then greatest(-1e0, least(1e0, covariance / (sqrt(packets_variance) * sqrt(bytes_variance))))
+        when packets_variance > 1e-12 * packets_squared and bytes_variance > 1e-12 * bytes_squared
+            then greatest(-1e0, least(1e0, covariance / sqrt(packets_variance * bytes_variance)))
     end as correlation
 from spread
