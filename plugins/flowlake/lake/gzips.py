@@ -36,7 +36,7 @@ FIRST_LINE_LIMIT = 64 * 1024
 # isal's stubs declare its error as an instance of Exception.
 _PackedError = cast("type[Exception]", isal_zlib.IsalError)
 
-_INPUT_STEP = 64 * 1024
+_INPUT_STEP = 32 * 1024
 _OUTPUT_STEP = 1024 * 1024  # also the bound that makes a zip bomb harmless
 _HEADER_SIZE = 10
 
