@@ -35,7 +35,12 @@ select
     objects.status,
     objects.reason,
     objects.size as object_bytes,
-    coalesce(objects.last_modified > objects.named_at + interval '60' minute, false) as is_late,
+    -- An object whose arrival is taken from its name was copied, and nobody knows when it came.
+    coalesce(
+        objects.last_modified > objects.named_at + interval '60' minute
+        and objects.arrival_hour > {{ timestamp_to_hour("objects.named_at") }},
+        false
+    ) as is_late,
     coalesce(objects.line_count, 0) as registered_lines,
     coalesce(objects.line_bytes, 0) as registered_line_bytes,
     coalesce(objects.empty_line_count, 0) as empty_lines,
