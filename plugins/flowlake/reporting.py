@@ -13,6 +13,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 TOP = 5
 _REMARKS = 6
+_QUESTION = "from rpt_top_pairs limit 10"
 _PROTOCOLS = {1: "ICMP", 2: "IGMP", 6: "TCP", 17: "UDP", 41: "IPv6", 47: "GRE", 50: "ESP", 51: "AH", 58: "ICMPv6"}
 
 
@@ -149,13 +151,13 @@ class _Lake:
         return int(plain), int(counted_bytes), int(left_out), int(edges)
 
     def talkers(self) -> list[tuple[Any, ...]]:
-        """The devices with most bytes sent and received: name, address, scope, sent, received, peers."""
+        """The devices with most bytes, as in rpt_top_talkers: name, address, scope, sent, received, peers."""
         return self._fetch(
             "with ends as ("
             "select src_device_id as device_id, dst_device_id as peer_id, bytes as sent, 0 as received "
-            "from fct_edges where is_counted and action = 'ACCEPT' and event_hour in (select unnest($events)) "
-            "union all select dst_device_id, src_device_id, 0, bytes "
-            "from fct_edges where is_counted and action = 'ACCEPT' and event_hour in (select unnest($events))), "
+            "from fct_edges where is_counted and event_hour in (select unnest($events)) "
+            "union all select dst_device_id, src_device_id, 0, bytes from fct_edges "
+            "where is_counted and action <> 'REJECT' and event_hour in (select unnest($events))), "
             "sums as (select device_id, sum(sent) as sent, sum(received) as received, count(distinct peer_id) as peers "
             "from ends group by 1 order by sum(sent) + sum(received) desc, 1 limit $top) "
             "select coalesce(name, aws_service), device_id, scope, sent, received, peers "
@@ -165,13 +167,13 @@ class _Lake:
         )
 
     def pairs(self) -> list[tuple[Any, ...]]:
-        """The pairs with most bytes, both ways together: names and addresses of both, bytes, the busiest service."""
+        """The pairs with most bytes, as in rpt_top_pairs: names and addresses, bytes, packets, the busiest service."""
         return self._fetch(
             "with sums as ("
             "select least(src_device_id, dst_device_id) as one_id, greatest(src_device_id, dst_device_id) as other_id, "
             "sum(bytes) as bytes, sum(packets) as packets, arg_max(protocol, bytes) as protocol, "
             "arg_max(service_port, bytes) as port "
-            "from fct_edges where is_counted and action = 'ACCEPT' and event_hour in (select unnest($events)) "
+            "from fct_edges where is_counted and event_hour in (select unnest($events)) "
             "group by 1, 2 order by 3 desc, 1, 2 limit $top) "
             "select coalesce(one.name, one.aws_service), one_id, coalesce(other.name, other.aws_service), other_id, "
             "bytes, packets, protocol, port from sums "
@@ -181,30 +183,32 @@ class _Lake:
             top=TOP,
         )
 
-    def rejected(self) -> tuple[int, int, int]:
-        """Rejected flows and packets, and the distinct sources of them."""
-        flows, packets, sources = self._fetch(
-            "select coalesce(sum(flows), 0), coalesce(sum(packets), 0), count(distinct src_device_id) "
+    def rejected(self) -> tuple[int, int, int, int]:
+        """Rejected flows, packets and bytes, and the distinct sources of them."""
+        flows, packets, size, sources = self._fetch(
+            "select coalesce(sum(flows), 0), coalesce(sum(packets), 0), coalesce(sum(bytes), 0), "
+            "count(distinct src_device_id) "
             "from fct_edges where is_counted and action = 'REJECT' and event_hour in (select unnest($events))",
             events=self._events,
         )[0]
-        return int(flows), int(packets), int(sources)
+        return int(flows), int(packets), int(size), int(sources)
 
     def rejected_ports(self) -> list[tuple[Any, ...]]:
-        """Rejected packets by service: protocol, port, packets, distinct sources."""
+        """What was rejected at which port, as in rpt_rejected_by_port: protocol, port, bytes, packets, sources."""
         return self._fetch(
-            "select protocol, service_port, sum(packets), count(distinct src_device_id) "
+            "select protocol, case when src_role = 'client' then service_port end as dst_port, sum(bytes), "
+            "sum(packets), count(distinct src_device_id) "
             "from fct_edges where is_counted and action = 'REJECT' and event_hour in (select unnest($events)) "
-            "group by 1, 2 order by 3 desc, 1, 2 limit $top",
+            "group by 1, 2 order by 3 desc, 1, 2 nulls last limit $top",
             events=self._events,
             top=TOP,
         )
 
     def rejected_sources(self) -> list[tuple[Any, ...]]:
-        """Rejected packets by source: name, address, packets, distinct destinations and services."""
+        """Whose packets were rejected: name, address, bytes, packets, distinct destinations."""
         return self._fetch(
-            "select any_value(coalesce(name, aws_service)), src_device_id, sum(packets), "
-            "count(distinct dst_device_id), count(distinct (protocol, service_port)) "
+            "select any_value(coalesce(name, aws_service)), src_device_id, sum(bytes), sum(packets), "
+            "count(distinct dst_device_id) "
             "from fct_edges left join dim_devices on device_id = src_device_id "
             "where is_counted and action = 'REJECT' and event_hour in (select unnest($events)) "
             "group by 2 order by 3 desc, 2 limit $top",
@@ -272,8 +276,11 @@ def _listed(reasons: Counter[str]) -> str:
 
 def _sizes(lake: _Lake, console: Console) -> None:
     _heading(console, "What became of it")
-    tables = [f"{name} {human_count(rows)}" for name, rows in lake.tables()]
-    console.print(Text("rows people can query: " + ", ".join(tables)))
+    tables = lake.tables()
+    for kind, is_report in (("tables", False), ("reports", True)):
+        rows = [f"{name} {human_count(count)}" for name, count in tables if name.startswith("rpt_") is is_report]
+        if rows:
+            console.print(Text(f"rows of {kind}: {', '.join(rows)}"))
     objects, before, line_bytes, records, after = lake.stored()
     sizes = (
         f"{counted(objects, 'object')} in the lake: {human_bytes(before)} as delivered"
@@ -287,7 +294,7 @@ def _sizes(lake: _Lake, console: Console) -> None:
 def _counting(lake: _Lake, console: Console) -> None:
     plain, moved, left_out, edges = lake.sums()
     _heading(console, "Each packet once")
-    factor = f": {plain / moved:.2f} times the truth" if moved else ""
+    factor = f": {plain / moved:.2f} times as much as there was" if moved else ""
     console.print(
         Text(
             f"a plain sum over all records says {human_bytes(plain)}, {human_bytes(moved)} moved"
@@ -335,23 +342,35 @@ def _talkers(lake: _Lake, console: Console) -> None:
 
 
 def _rejections(lake: _Lake, console: Console) -> None:
-    flows, packets, sources = lake.rejected()
+    flows, packets, size, sources = lake.rejected()
     _heading(console, "What was rejected")
-    console.print(Text(f"{counted(packets, 'packet')} in {counted(flows, 'flow')} from {counted(sources, 'source')}"))
+    console.print(
+        Text(
+            f"{human_bytes(size)} in {counted(packets, 'packet')} of {counted(flows, 'flow')}"
+            f" from {counted(sources, 'source')}"
+        )
+    )
     if not flows:
         return
     services = lake.services()
-    ports = [
-        f"{_service(protocol, port, services)} {counted(int(count), 'packet')} from {counted(who, 'source')}"
-        for protocol, port, count, who in lake.rejected_ports()
-    ]
-    who_rows = [
-        f"{_named(name, device)} {counted(int(count), 'packet')} to {counted(targets, 'device')},"
-        f" {counted(asked, 'service')}"
-        for name, device, count, targets, asked in lake.rejected_sources()
-    ]
-    rows = [(_at(ports, index), _at(who_rows, index)) for index in range(max(len(ports), len(who_rows)))]
-    console.print(make_table(["by service", "by source"], rows))
+    rows = zip_longest(
+        [
+            (_service(protocol, port, services), human_bytes(size), human_count(int(count)), human_count(who))
+            for protocol, port, size, count, who in lake.rejected_ports()
+        ],
+        [
+            (_named(name, device), human_bytes(size), human_count(int(count)), human_count(targets))
+            for name, device, size, count, targets in lake.rejected_sources()
+        ],
+        fillvalue=("", "", "", ""),
+    )
+    console.print(
+        make_table(
+            ["at", "bytes", "packets", "sources", "from", "bytes", "packets", "devices"],
+            [[*one, *other] for one, other in rows],
+            right=("bytes", "packets", "sources", "devices"),
+        )
+    )
 
 
 def _gates(settings: Settings, said: Iterable[Verdict], console: Console) -> None:
@@ -381,7 +400,7 @@ def _next_commands(settings: Settings, window: Window, console: Console) -> None
         command += f" --config {shlex.quote(str(_relative(config)))}"
     _heading(console, "What to type next")
     for line in (
-        f'{command} query "from fct_edges where is_counted order by bytes desc limit 10"',
+        f'{command} query "{_QUESTION}"',
         f"{command} inspect --from {start} --to {end}",
         "make up",
     ):
@@ -478,10 +497,6 @@ def _service(protocol: int | None, port: int | None, services: dict[int, str]) -
         return name
     known = services.get(port)
     return f"{name} {port}" + (f" ({known})" if known else "")
-
-
-def _at(lines: Sequence[str], index: int) -> str:
-    return lines[index] if index < len(lines) else ""
 
 
 def _relative(path: Path) -> Path:
