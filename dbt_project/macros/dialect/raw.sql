@@ -16,14 +16,17 @@
         getvariable('text_lines_{{ checked_format_id(format_id) | replace("-", "_") }}'),
         columns = {'line': 'varchar'}, header = false, auto_detect = false, delim = '{{ "\u241e" }}',
         quote = '', escape = '', comment = '', strict_mode = false, new_line = '\n',
-        max_line_size = 16777216, buffer_size = 33554432, compression = 'gzip', filename = 'read_path'
+        max_line_size = 16777216, buffer_size = 33554432, compression = 'gzip', filename = 'read_path',
+        hive_partitioning = false
     )
 {%- endmacro %}
 
 {% macro raw_parquet_records() -%}{{ return(adapter.dispatch("raw_parquet_records", "flowlake")()) }}{%- endmacro %}
 {% macro default__raw_parquet_records() -%}{{ unsupported_dialect("raw_parquet_records") }}{%- endmacro %}
 {% macro duckdb__raw_parquet_records() -%}
-    read_parquet(getvariable('parquet_records'), union_by_name = true, filename = 'read_path')
+    read_parquet(
+        getvariable('parquet_records'), union_by_name = true, filename = 'read_path', hive_partitioning = false
+    )
 {%- endmacro %}
 
 {#- Statements that make the two above ready for the window; [] where an engine needs none. -#}

@@ -44,10 +44,6 @@ _HEADER_SIZE = 10
 # checksum or the text flag.
 _REFUSED_FLAGS = 0xFF & ~(0x04 | 0x08)
 
-# DuckDB 1.5.5 refuses the bytes 0x80 to 0x9f as "not latin-1", wherever they stand.
-_REFUSED_BYTES = bytes(range(0x80, 0xA0))
-_READABLE = bytes.maketrans(_REFUSED_BYTES, b"?" * len(_REFUSED_BYTES))
-
 
 @dataclass(frozen=True)
 class TextFacts:
@@ -115,15 +111,16 @@ def first_line(head: bytes, *, is_whole: bool) -> bytes | None:
 
 
 def write_readable_copy(path: Path, target: Path) -> None:
-    """Write the object as one plain gzip member that DuckDB takes, its refused bytes as `?`, whole or not at all.
+    """Write the object as one plain gzip member of valid UTF-8, one character for each byte, whole or not at all.
 
-    Lines, and the bytes of each, stay as many as they were.
+    DuckDB reads UTF-8; its latin-1 decoder refuses the bytes 0x80 to 0x9f. Nothing is lost: a line's text has as many
+    characters as it had bytes, and encoding it as latin-1 gives those bytes back.
     """
     temporary = target.with_name(f".{target.name}.tmp")
     packer = isal_zlib.compressobj(level=1, wbits=31)
     with _mapped(path) as data, temporary.open("wb") as out:
         for chunk in _Members(data):
-            out.write(packer.compress(chunk.translate(_READABLE)))
+            out.write(packer.compress(chunk if chunk.isascii() else chunk.decode("latin-1").encode()))
         out.write(packer.flush())
     temporary.replace(target)
 
@@ -224,7 +221,7 @@ class _LineCounter:
         self._open = 0  # decoded length of the line that the last chunk left open
         self._after_end = True
         self._after_cr = False
-        self._replaced = 0
+        self._beyond_ascii = 0
 
     @property
     def line_count(self) -> int:
@@ -232,7 +229,9 @@ class _LineCounter:
 
     @property
     def copy_reason(self) -> str | None:
-        return f"{self._replaced} bytes that the engine refuses are read as ?" if self._replaced else None
+        if not self._beyond_ascii:
+            return None
+        return f"{self._beyond_ascii} bytes beyond ASCII are read as one character each (latin-1)"
 
     def update(self, chunk: bytes) -> None:
         import numpy as np
@@ -242,7 +241,7 @@ class _LineCounter:
         octets: npt.NDArray[np.uint8] = np.frombuffer(chunk, dtype=np.uint8)
         is_ascii = chunk.isascii()
         if not is_ascii:
-            self._replaced += int(np.count_nonzero((octets & 0xE0) == 0x80))
+            self._beyond_ascii += int(np.count_nonzero(octets >= 0x80))
         is_end = (octets == 0x0A).view(np.uint8)
         ends = int(np.count_nonzero(is_end))
         end_bytes = ends
