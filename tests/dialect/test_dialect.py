@@ -1,0 +1,380 @@
+"""Every dispatched macro gives the values of its case table, on every engine.
+
+dbt renders all cases of an engine once; each engine then answers them over its own connection.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from flowlake import dbt
+from flowlake.lake.duck import EXTENSIONS, install_extensions
+from flowlake.lake.register import register
+from flowlake.lake.windows import Window
+from flowlake.settings import LakeSettings, Settings, Source
+
+DIALECT = dbt.PROJECT / "macros" / "dialect"
+SEPARATOR = "-- next case"
+TEN_THOUSAND_ROWS = (
+    "with d (x) as (values (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)), "
+    "n as (select a.x from d as a cross join d as b cross join d as c cross join d as e)"
+)
+NETWORKS = '["10.0.0.0/8", "172.16.0.0/12", "192.0.2.7", "fc00::/7", "2001:db8::/32"]'
+
+
+@dataclass(frozen=True)
+class Case:
+    """A query in Jinja that has one column and one row, and the value that every engine must give."""
+
+    macro: str
+    query: str
+    value: Any
+
+    @property
+    def name(self) -> str:
+        return f"{self.macro}-{self.query[:70]}"
+
+
+def md5(text: str) -> str:
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def of(macro: str, *cases: tuple[str, Any]) -> list[Case]:
+    """Cases of one macro; a call that is no whole query is selected."""
+    return [
+        Case(macro, query if query.startswith(("select", "with")) else f"select {{{{ {macro}({query}) }}}}", value)
+        for query, value in cases
+    ]
+
+
+CASES = [
+    *of(
+        "epoch_to_timestamp",
+        ("'cast(0 as bigint)'", moment("1970-01-01T00:00:00")),
+        ("'cast(1795176000 as bigint)'", moment("2026-11-20T12:00:00")),
+        # The turn of daylight saving time, in zones that have it: nothing happens in UTC.
+        ("'cast(1774746000 as bigint)'", moment("2026-03-29T01:00:00")),
+        ("'cast(1774749599 as bigint)'", moment("2026-03-29T01:59:59")),
+        ("'cast(1774749600 as bigint)'", moment("2026-03-29T02:00:00")),
+        ("'cast(2147483648 as bigint)'", moment("2038-01-19T03:14:08")),
+        ("'cast(9999999999 as bigint)'", moment("2286-11-20T17:46:39")),
+        ("'cast(null as bigint)'", None),
+    ),
+    *of(
+        "hour_to_timestamp",
+        ("\"'2026-11-20T12'\"", moment("2026-11-20T12:00:00")),
+        ("\"'2026-03-29T02'\"", moment("2026-03-29T02:00:00")),
+        ("\"'1970-01-01T00'\"", moment("1970-01-01T00:00:00")),
+        ("\"'2024-02-29T23'\"", moment("2024-02-29T23:00:00")),
+        ("'cast(null as varchar)'", None),
+    ),
+    *of(
+        "timestamp_to_hour",
+        ("\"timestamp '2026-11-20 12:00:00'\"", "2026-11-20T12"),
+        # Cut off, not rounded; two digits each.
+        ("\"timestamp '2026-11-20 12:59:59.999999'\"", "2026-11-20T12"),
+        ("\"timestamp '2026-01-02 03:04:05'\"", "2026-01-02T03"),
+        ("\"timestamp '2026-12-31 23:59:59'\"", "2026-12-31T23"),
+        ("\"timestamp '1969-12-31 23:59:59'\"", "1969-12-31T23"),
+        ("'cast(null as timestamp)'", None),
+    ),
+    *of(
+        "split_fields",
+        ("\"'2 - eni-a'\"", ["2", "-", "eni-a"]),
+        ("\"'one'\"", ["one"]),
+        ("\"''\"", [""]),
+        ("\"' '\"", ["", ""]),
+        # Single spaces separate, however many: an empty field is a field. Tabs do not.
+        ("\"' a  b '\"", ["", "a", "", "b", ""]),
+        ("\"'a' || chr(9) || 'b c'\"", ["a\tb", "c"]),
+        ("\"'é 東京'\"", ["é", "東京"]),
+        ("\"'' || chr(0) || ' b'\"", ["\0", "b"]),
+        ("'cast(null as varchar)'", None),
+    ),
+    *of(
+        "field_at",
+        ("split_fields(\"'a b c'\"), 1", "a"),
+        ("split_fields(\"'a b c'\"), 3", "c"),
+        ("split_fields(\"'a b c'\"), 4", None),
+        ("split_fields(\"'a b c'\"), 400", None),
+        ("split_fields(\"''\"), 1", ""),
+        ("split_fields('cast(null as varchar)'), 1", None),
+    ),
+    *of(
+        "field_count",
+        ("split_fields(\"'a b c'\")", 3),
+        ("split_fields(\"'a  c'\")", 3),
+        ("split_fields(\"''\")", 1),
+        ("split_fields('cast(null as varchar)')", None),
+    ),
+    *of(
+        "matches",
+        ("\"'443'\", '[0-9]{1,9}'", True),
+        ("\"'007'\", '[0-9]{1,9}'", True),
+        ("\"''\", '[0-9]{1,9}'", False),
+        ("\"''\", '[0-9]*'", True),
+        # The whole text, each branch of an alternative included.
+        ("\"'1234567890'\", '[0-9]{1,9}'", False),
+        ("\"'x443'\", '[0-9]{1,9}'", False),
+        ("\"'443x'\", '[0-9]{1,9}'", False),
+        ("\"'-443'\", '-|[0-9]{1,9}'", False),
+        ("\"'443-'\", '-|[0-9]{1,9}'", False),
+        ("\"'-'\", '-|[0-9]{1,9}'", True),
+        ("\"'443' || chr(10)\", '[0-9]{1,9}'", False),
+        ("\"'4' || chr(10) || '3'\", '[0-9].[0-9]'", False),
+        ("\"' 7'\", '[0-9]{1,9}'", False),
+        ("\"'+5'\", '[0-9]{1,9}'", False),
+        ("\"'1.5'\", '[0-9]{1,9}'", False),
+        ("\"'٣'\", '[0-9]{1,9}'", False),
+        ("\"'FE80::A'\", '[0-9a-f:]+'", False),
+        ("'cast(null as varchar)', '[0-9]*'", None),
+    ),
+    *of(
+        "text_map",
+        ("[], []", None),
+        ("[\"'a-b'\"], [\"'1'\"]", {"a-b": "1"}),
+        ("[\"'a'\", \"'b'\"], [\"''\", \"'it''s'\"]", {"a": "", "b": "it's"}),
+        ("[\"'a'\", \"'b'\"], ['cast(null as varchar)', \"'-'\"]", {"a": None, "b": "-"}),
+    ),
+    *of(
+        "bit_or_agg",
+        ("select {{ bit_or_agg('x') }} from (values (2), (16), (2)) as t (x)", 18),
+        ("select {{ bit_or_agg('x') }} from (values (0), (0)) as t (x)", 0),
+        ("select {{ bit_or_agg('x') }} from (values (1), (cast(null as integer))) as t (x)", 1),
+        ("select {{ bit_or_agg('x') }} from (values (cast(null as integer))) as t (x)", None),
+        ("select {{ bit_or_agg('x') }} from (values (1)) as t (x) where x > 1", None),
+        ("select {{ bit_or_agg('x') }} from (values (2147483647), (1)) as t (x)", 2147483647),
+    ),
+    *of(
+        "has_bit",
+        ("'2', 2", True),
+        ("'18', 2", True),
+        ("'18', 16", True),
+        ("'16', 2", False),
+        ("'0', 2", False),
+        ("'999999999', 1", True),
+        ("'cast(null as integer)', 2", None),
+    ),
+    *of(
+        "hash_key",
+        ("[\"'a'\", \"'b'\"]", md5("a|b")),
+        ("[\"''\"]", md5("")),
+        ("[\"'東京'\"]", md5("東京")),
+        ("['cast(6 as integer)', 'cast(443 as bigint)', 'cast(-1 as integer)']", md5("6|443|-1")),
+        ("[\"timestamp '2026-11-20 12:00:00'\", \"'10.0.0.1'\"]", md5("2026-11-20 12:00:00|10.0.0.1")),
+    ),
+    *of(
+        "in_networks",
+        (f"\"'10.0.0.1'\", {NETWORKS}", True),
+        (f"\"'10.255.255.255'\", {NETWORKS}", True),
+        (f"\"'11.0.0.0'\", {NETWORKS}", False),
+        (f"\"'9.255.255.255'\", {NETWORKS}", False),
+        (f"\"'172.31.255.255'\", {NETWORKS}", True),
+        (f"\"'172.32.0.0'\", {NETWORKS}", False),
+        (f"\"'192.0.2.7'\", {NETWORKS}", True),
+        (f"\"'192.0.2.8'\", {NETWORKS}", False),
+        (f"\"'0.0.0.0'\", {NETWORKS}", False),
+        (f"\"'fd12:3456::1'\", {NETWORKS}", True),
+        (f"\"'2001:db8:1234:a100:8d6e:3477:df66:f105'\", {NETWORKS}", True),
+        (f"\"'2001:DB8::1'\", {NETWORKS}", True),
+        (f"\"'2001:db9::1'\", {NETWORKS}", False),
+        (f"\"'::'\", {NETWORKS}", False),
+        # 10.0.0.1 as a number is ::a00:1: families do not mix.
+        (f"\"'::a00:1'\", {NETWORKS}", False),
+        ('"\'2001:db8::1\'", ["0.0.0.0/0"]', False),
+        ('"\'10.0.0.1\'", ["0.0.0.0/0"]', True),
+        ('"\'10.0.0.1\'", ["::/0"]', False),
+        (f"\"''\", {NETWORKS}", False),
+        (f"\"'10.0.0'\", {NETWORKS}", False),
+        (f"\"'10.0.0.256'\", {NETWORKS}", False),
+        (f"\"'10.0.0.1.1'\", {NETWORKS}", False),
+        (f"\"'vpc-1/10.0.0.1'\", {NETWORKS}", False),
+        (f"\"'-'\", {NETWORKS}", False),
+        (f"'cast(null as varchar)', {NETWORKS}", False),
+        ("\"'10.0.0.1'\", []", False),
+    ),
+    *of(
+        "sample_of",
+        (f"{TEN_THOUSAND_ROWS} select count(*) from {{{{ sample_of('n', 100) }}}}", 10_000),
+        (f"{TEN_THOUSAND_ROWS} select count(*) from {{{{ sample_of('n', 0) }}}}", 0),
+        # By rows and not by blocks, a percentage and not a share; ten standard deviations either way.
+        (f"{TEN_THOUSAND_ROWS} select count(*) between 700 and 1300 from {{{{ sample_of('n', 10) }}}}", True),
+    ),
+    *of(
+        "raw_text_lines",
+        (
+            "select count(*) from {{ raw_text_lines('v2-default') }} where line is not null",
+            4,
+        ),
+        ("select count(*) from {{ raw_text_lines('v2-default') }} where line is null", 1),
+        # Nothing in a line is syntax, and its length is that of its bytes.
+        (
+            "select max(line) from {{ raw_text_lines('v2-default') }} where line like '%drop table%'",
+            "\"a,b\" ; drop table x -- # \\n \t 'it''s' {{ 1 }}",
+        ),
+        ("select max(length(line)) from {{ raw_text_lines('v2-default') }} where line like '!%'", 257),
+        (
+            "select count(distinct read_path) from {{ raw_text_lines('v2-default') }} where read_path like '%.log.gz'",
+            1,
+        ),
+    ),
+    *of(
+        "raw_parquet_records",
+        ("select count(*) from {{ raw_parquet_records() }}", 2),
+        # By name: what one object lacks is null.
+        ("select count(tcp_flags) from {{ raw_parquet_records() }}", 1),
+        ("select count(distinct read_path) from {{ raw_parquet_records() }}", 2),
+    ),
+]
+
+PREPARATION = "{{ prepare_raw_reads() }}"
+"""Rendered before the cases, and run before them: every raw_* case is one of prepare_raw_reads too."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine under test: its dbt target, and how a query is asked over its own connection."""
+
+    target: str
+    connect: Callable[[], Any]
+
+
+def connect_duckdb() -> duckdb.DuckDBPyConnection:
+    install_extensions()
+    connection = duckdb.connect(config={"autoinstall_known_extensions": "false"})
+    for name in EXTENSIONS:
+        connection.load_extension(name)
+    # Far from UTC: a macro that leans on the session's zone shows.
+    connection.execute("set TimeZone = 'Pacific/Auckland'")
+    return connection
+
+
+ENGINES = [Engine("duckdb", connect_duckdb)]
+
+
+@pytest.fixture(scope="session")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A raw layer of one text object and two Parquet objects with different columns."""
+    import gzip
+
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    from flowlake.records.fields import V2_DEFAULT_HEADER
+
+    folder = tmp_path_factory.mktemp("dialect")
+    logs = folder / "logs" / "AWSLogs/123456789012/vpcflowlogs/us-east-1/2026/11/20"
+    logs.mkdir(parents=True)
+    name = "123456789012_vpcflowlogs_us-east-1_fl-0a1b_20261120T1205Z"
+    hostile = b"\"a,b\" ; drop table x -- # \\n \t 'it''s' {{ 1 }}"
+    # All bytes that end no line, after a mark.
+    octets = b"!" + bytes(sorted(set(range(256)) - {0x0A, 0x0D})) + b"!!"
+    text = b"\n".join([V2_DEFAULT_HEADER.encode(), b"", hostile, octets, b" last "])
+    (logs / f"{name}_00000001.log.gz").write_bytes(gzip.compress(text, mtime=0))
+    plain = {"srcaddr": ["10.0.0.1"], "dstaddr": ["10.0.0.2"]}
+    parquet.write_table(pa.table(plain), logs / f"{name}_00000002.log.parquet")
+    parquet.write_table(pa.table({"tcp_flags": [2], **plain}), logs / f"{name}_00000003.log.parquet")
+    arrived = datetime(2026, 11, 20, 12, 10, tzinfo=UTC).timestamp()
+    for path in logs.iterdir():
+        os.utime(path, (arrived, arrived))
+    sources = (Source(name="logs", uri=str(folder / "logs")),)
+    settings = Settings(sources=sources, lake=LakeSettings(folder / "lake"))
+    report = register(settings, Window.parse("2026-11-20T12", "2026-11-20T13"))
+    assert report.readable == 3, report.problems
+    return folder / "lake"
+
+
+def run_dbt(lake: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    install_extensions()
+    command = [str(dbt.executable()), "--quiet", "--no-use-colors", "--log-path", str(lake / "logs"), *arguments]
+    command += ["--project-dir", str(dbt.PROJECT), "--profiles-dir", str(dbt.PROJECT)]
+    command += ["--target-path", str(lake / "target")]
+    environment = {**os.environ, "FLOWLAKE_LAKE_PATH": str(lake), "DO_NOT_TRACK": "1"}
+    for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"):
+        environment.pop(name, None)
+    return subprocess.run(command, env=environment, cwd=lake, capture_output=True, text=True, check=False, timeout=120)
+
+
+@pytest.fixture(scope="session", params=ENGINES, ids=[engine.target for engine in ENGINES])
+def answers(request: pytest.FixtureRequest, lake: Path) -> Iterator[dict[str, Callable[[], Any]]]:
+    """For each case what asks the engine for its value; the queries are rendered by one call of dbt."""
+    engine: Engine = request.param
+    inline = f"\n{SEPARATOR}\n".join([PREPARATION, *(case.query for case in CASES)])
+    window = json.dumps({"arrival_from": "2026-11-20T12", "arrival_to": "2026-11-20T13"})
+    ran = run_dbt(lake, "compile", "--target", engine.target, "--output", "json", "--vars", window, "--inline", inline)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    compiled = json.loads(ran.stdout[ran.stdout.index("{") :])["compiled"].split(f"\n{SEPARATOR}\n")
+    assert len(compiled) == len(CASES) + 1
+    connection = engine.connect()
+    connection.execute(compiled[0])
+
+    def asks(query: str) -> Callable[[], Any]:
+        return lambda: connection.execute(query).fetchall()
+
+    yield {case.query: asks(query) for case, query in zip(CASES, compiled[1:], strict=True)}
+    connection.close()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_macro_gives_the_value_of_its_case(case: Case, answers: dict[str, Callable[[], Any]]) -> None:
+    ((value,),) = answers[case.query]()
+
+    assert value == case.value
+    assert type(value) is type(case.value)
+
+
+def macros() -> str:
+    return "\n".join(path.read_text() for path in sorted(DIALECT.glob("*.sql")))
+
+
+def dispatched() -> set[str]:
+    return set(re.findall(r'adapter\.dispatch\("(\w+)", "flowlake"\)', macros()))
+
+
+def test_every_dispatched_macro_has_cases() -> None:
+    assert len(dispatched()) >= 15
+    assert {case.macro for case in CASES} | {"prepare_raw_reads"} == dispatched()
+
+
+@pytest.mark.parametrize("macro", sorted(dispatched()))
+def test_an_engine_without_a_body_is_refused(macro: str) -> None:
+    body = re.search(rf"\{{% macro default__{macro}\([a-z_, ]*\) -?%\}}(.*?)\{{%- endmacro %\}}", macros(), re.DOTALL)
+
+    assert body is not None
+    assert body[1].strip() == f'{{{{ unsupported_dialect("{macro}") }}}}'
+
+
+@pytest.mark.parametrize("macro", sorted(dispatched()))
+@pytest.mark.parametrize("engine", [engine.target for engine in ENGINES])
+def test_every_engine_has_a_body(macro: str, engine: str) -> None:
+    assert f"{{% macro {engine}__{macro}(" in macros()
+
+
+def test_a_refusal_names_the_macro_and_the_engine(lake: Path) -> None:
+    ran = run_dbt(lake, "run-operation", "unsupported_dialect", "--args", json.dumps({"name": "has_bit"}))
+
+    assert ran.returncode != 0
+    assert "macro has_bit has no body for the engine 'duckdb'" in ran.stdout
+
+
+def test_no_model_asks_for_its_engine() -> None:
+    for folder in ("models", "macros"):
+        for path in (dbt.PROJECT / folder).rglob("*.sql"):
+            if path.parent != DIALECT:
+                assert "target.type" not in path.read_text(), path
