@@ -4,61 +4,62 @@
 
 with
 
-newest as (
-    select max(event_hour) as event_hour
-    from {{ ref("rpt_graph_size_hourly") }}
-),
+    newest as (select max(event_hour) as event_hour from {{ ref("rpt_graph_size_hourly") }}),
 
-hours as (
-    select
-        sizes.event_hour,
-        -- An hour without rejections has no row below, and counts as one of none.
-        count(*) over (
-            order by sizes.event_hour
-            range between interval '14' day preceding and interval '1' hour preceding
-        ) as hours_before
-    from {{ ref("rpt_graph_size_hourly") }} as sizes
-    cross join newest
-    where sizes.event_hour > newest.event_hour - interval '28' day
-),
+    hours as (
+        select
+            sizes.event_hour,
+            -- An hour without rejections has no row below, and counts as one of none.
+            count(*) over (
+                order by sizes.event_hour range between interval '14' day preceding and interval '1' hour preceding
+            ) as hours_before
+        from {{ ref("rpt_graph_size_hourly") }} as sizes
+        cross join newest
+        where sizes.event_hour > newest.event_hour - interval '28' day
+    ),
 
-rejections as (
-    select
-        sources.event_hour,
-        sources.src_device_id,
-        sources.packets,
-        sources.targets,
-        coalesce(sum(cast(sources.packets as double)) over earlier, 0) as packets_before,
-        coalesce(sum(cast(sources.packets as double) * cast(sources.packets as double)) over earlier, 0) as squares_before
-    from {{ ref("rpt_rejected_sources_hourly") }} as sources
-    cross join newest
-    where sources.event_hour > newest.event_hour - interval '28' day
-    window earlier as (
-        partition by sources.src_device_id
-        order by sources.event_hour
-        range between interval '14' day preceding and interval '1' hour preceding
+    rejections as (
+        select
+            sources.event_hour,
+            sources.src_device_id,
+            sources.packets,
+            sources.targets,
+            coalesce(sum(cast(sources.packets as double)) over earlier, 0) as packets_before,
+            coalesce(
+                sum(cast(sources.packets as double) * cast(sources.packets as double)) over earlier, 0
+            ) as squares_before
+        from {{ ref("rpt_rejected_sources_hourly") }} as sources
+        cross join newest
+        where sources.event_hour > newest.event_hour - interval '28' day
+        window
+            earlier as (
+                partition by sources.src_device_id
+                order by sources.event_hour range between interval '14' day preceding and interval '1' hour preceding
+            )
+    ),
+
+    measured as (
+        select
+            rejections.event_hour,
+            rejections.src_device_id,
+            rejections.packets,
+            rejections.targets,
+            hours.hours_before,
+            rejections.packets_before / hours.hours_before as mean_before,
+            sqrt(
+                greatest(
+                    rejections.squares_before / hours.hours_before
+                    - (rejections.packets_before / hours.hours_before)
+                    * (rejections.packets_before / hours.hours_before),
+                    0
+                )
+            ) as deviation_before
+        from rejections
+        inner join hours on rejections.event_hour = hours.event_hour
+        cross join newest
+        -- A day of history is the least that a mean may be taken from.
+        where hours.hours_before >= 24 and rejections.event_hour > newest.event_hour - interval '14' day
     )
-),
-
-measured as (
-    select
-        rejections.event_hour,
-        rejections.src_device_id,
-        rejections.packets,
-        rejections.targets,
-        hours.hours_before,
-        rejections.packets_before / hours.hours_before as mean_before,
-        sqrt(greatest(
-            rejections.squares_before / hours.hours_before
-            - (rejections.packets_before / hours.hours_before) * (rejections.packets_before / hours.hours_before),
-            0
-        )) as deviation_before
-    from rejections
-    inner join hours on rejections.event_hour = hours.event_hour
-    cross join newest
-    -- A day of history is the least that a mean may be taken from.
-    where hours.hours_before >= 24 and rejections.event_hour > newest.event_hour - interval '14' day
-)
 
 select
     measured.event_hour,

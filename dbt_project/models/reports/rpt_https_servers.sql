@@ -3,29 +3,29 @@
 
 with
 
-daily as (
-    select
-        cast(event_hour as date) as event_date,
-        server_device_id,
-        sum(received_bytes) as received_bytes,
-        sum(received_packets) as received_packets,
-        sum(sent_bytes) as sent_bytes
-    from {{ ref("rpt_servers_hourly") }}
-    where service_port = 443 and protocol in (6, 17)
-    group by 1, 2
-    having sum(received_packets) > 0
-),
+    daily as (
+        select
+            cast(event_hour as date) as event_date,
+            server_device_id,
+            sum(received_bytes) as received_bytes,
+            sum(received_packets) as received_packets,
+            sum(sent_bytes) as sent_bytes
+        from {{ ref("rpt_servers_hourly") }}
+        where service_port = 443 and protocol in (6, 17)
+        group by 1, 2
+        having sum(received_packets) > 0
+    ),
 
-ranked as (
-    select
-        event_date,
-        row_number() over (partition by event_date order by received_bytes desc, server_device_id) as place,
-        server_device_id,
-        received_bytes,
-        received_packets,
-        sent_bytes
-    from daily
-)
+    ranked as (
+        select
+            event_date,
+            row_number() over (partition by event_date order by received_bytes desc, server_device_id) as place,
+            server_device_id,
+            received_bytes,
+            received_packets,
+            sent_bytes
+        from daily
+    )
 
 select
     ranked.event_date,

@@ -3,18 +3,18 @@
 
 with
 
-daily as (
-    select
-        cast(event_hour as date) as event_date,
-        src_device_id,
-        dst_device_id,
-        sum(packets) as packets,
-        sum(bytes) as bytes,
-        sum(rejected_packets) as rejected_packets,
-        sum(rejected_bytes) as rejected_bytes
-    from {{ ref("rpt_pairs_hourly") }}
-    group by 1, 2, 3
-)
+    daily as (
+        select
+            cast(event_hour as date) as event_date,
+            src_device_id,
+            dst_device_id,
+            sum(packets) as packets,
+            sum(bytes) as bytes,
+            sum(rejected_packets) as rejected_packets,
+            sum(rejected_bytes) as rejected_bytes
+        from {{ ref("rpt_pairs_hourly") }}
+        group by 1, 2, 3
+    )
 
 select
     event_date,

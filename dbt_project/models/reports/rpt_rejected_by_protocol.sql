@@ -3,16 +3,16 @@
 
 with
 
-daily as (
-    select
-        cast(event_hour as date) as event_date,
-        protocol,
-        sum(packets) as packets,
-        sum(bytes) as bytes,
-        sum(flows) as flows
-    from {{ ref("rpt_rejected_ports_hourly") }}
-    group by 1, 2
-)
+    daily as (
+        select
+            cast(event_hour as date) as event_date,
+            protocol,
+            sum(packets) as packets,
+            sum(bytes) as bytes,
+            sum(flows) as flows
+        from {{ ref("rpt_rejected_ports_hourly") }}
+        group by 1, 2
+    )
 
 select
     event_date,

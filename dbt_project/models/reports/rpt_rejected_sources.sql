@@ -3,37 +3,34 @@
 
 with
 
--- The newest hour of the data, not the clock's: a lake that stands still keeps its answer.
-newest as (
-    select max(event_hour) as event_hour
-    from {{ ref("rpt_graph_size_hourly") }}
-),
+    -- The newest hour of the data, not the clock's: a lake that stands still keeps its answer.
+    newest as (select max(event_hour) as event_hour from {{ ref("rpt_graph_size_hourly") }}),
 
-recent as (
-    select
-        sources.src_device_id,
-        sum(sources.flows) as flows,
-        sum(sources.packets) as packets,
-        sum(sources.bytes) as bytes,
-        min(sources.event_hour) as first_rejected_at,
-        max(sources.event_hour) as last_rejected_at
-    from {{ ref("rpt_rejected_sources_hourly") }} as sources
-    cross join newest
-    where sources.event_hour > newest.event_hour - interval '14' day
-    group by 1
-),
+    recent as (
+        select
+            sources.src_device_id,
+            sum(sources.flows) as flows,
+            sum(sources.packets) as packets,
+            sum(sources.bytes) as bytes,
+            min(sources.event_hour) as first_rejected_at,
+            max(sources.event_hour) as last_rejected_at
+        from {{ ref("rpt_rejected_sources_hourly") }} as sources
+        cross join newest
+        where sources.event_hour > newest.event_hour - interval '14' day
+        group by 1
+    ),
 
-ranked as (
-    select
-        row_number() over (order by bytes desc, src_device_id) as place,
-        src_device_id,
-        flows,
-        packets,
-        bytes,
-        first_rejected_at,
-        last_rejected_at
-    from recent
-)
+    ranked as (
+        select
+            row_number() over (order by bytes desc, src_device_id) as place,
+            src_device_id,
+            flows,
+            packets,
+            bytes,
+            first_rejected_at,
+            last_rejected_at
+        from recent
+    )
 
 select
     ranked.place,

@@ -3,33 +3,33 @@
 
 with
 
-daily as (
-    select
-        cast(event_hour as date) as event_date,
-        least(src_device_id, dst_device_id) as device_id,
-        greatest(src_device_id, dst_device_id) as peer_device_id,
-        sum(case when src_device_id <= dst_device_id then bytes else 0 end) as sent_bytes,
-        sum(case when src_device_id <= dst_device_id then 0 else bytes end) as received_bytes,
-        sum(bytes) as bytes,
-        sum(packets) as packets,
-        sum(rejected_bytes) as rejected_bytes
-    from {{ ref("rpt_pairs_hourly") }}
-    group by 1, 2, 3
-),
+    daily as (
+        select
+            cast(event_hour as date) as event_date,
+            least(src_device_id, dst_device_id) as device_id,
+            greatest(src_device_id, dst_device_id) as peer_device_id,
+            sum(case when src_device_id <= dst_device_id then bytes else 0 end) as sent_bytes,
+            sum(case when src_device_id <= dst_device_id then 0 else bytes end) as received_bytes,
+            sum(bytes) as bytes,
+            sum(packets) as packets,
+            sum(rejected_bytes) as rejected_bytes
+        from {{ ref("rpt_pairs_hourly") }}
+        group by 1, 2, 3
+    ),
 
-ranked as (
-    select
-        event_date,
-        row_number() over (partition by event_date order by bytes desc, device_id, peer_device_id) as place,
-        device_id,
-        peer_device_id,
-        sent_bytes,
-        received_bytes,
-        bytes,
-        packets,
-        rejected_bytes
-    from daily
-)
+    ranked as (
+        select
+            event_date,
+            row_number() over (partition by event_date order by bytes desc, device_id, peer_device_id) as place,
+            device_id,
+            peer_device_id,
+            sent_bytes,
+            received_bytes,
+            bytes,
+            packets,
+            rejected_bytes
+        from daily
+    )
 
 select
     ranked.event_date,

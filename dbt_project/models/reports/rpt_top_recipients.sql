@@ -3,31 +3,28 @@
 
 with
 
-daily as (
-    select
-        cast(event_hour as date) as event_date,
-        src_device_id,
-        dst_device_id,
-        sum(packets - rejected_packets) as packets,
-        sum(bytes - rejected_bytes) as bytes
-    from {{ ref("rpt_pairs_hourly") }}
-    group by 1, 2, 3
-    having sum(packets - rejected_packets) > 0
-),
+    daily as (
+        select
+            cast(event_hour as date) as event_date,
+            src_device_id,
+            dst_device_id,
+            sum(packets - rejected_packets) as packets,
+            sum(bytes - rejected_bytes) as bytes
+        from {{ ref("rpt_pairs_hourly") }}
+        group by 1, 2, 3
+        having sum(packets - rejected_packets) > 0
+    ),
 
-ranked as (
-    select
-        event_date,
-        src_device_id,
-        row_number() over (
-            partition by event_date, src_device_id
-            order by packets desc, dst_device_id
-        ) as place,
-        dst_device_id,
-        packets,
-        bytes
-    from daily
-)
+    ranked as (
+        select
+            event_date,
+            src_device_id,
+            row_number() over (partition by event_date, src_device_id order by packets desc, dst_device_id) as place,
+            dst_device_id,
+            packets,
+            bytes
+        from daily
+    )
 
 select
     ranked.event_date,

@@ -3,60 +3,58 @@
 
 with
 
-daily as (
-    select
-        cast(event_hour as date) as event_date,
-        protocol,
-        service_port,
-        server_device_id,
-        max(service) as service,
-        sum(received_bytes + sent_bytes) as bytes,
-        sum(received_bytes) as received_bytes,
-        sum(sent_bytes) as sent_bytes,
-        sum(received_packets + sent_packets) as packets
-    from {{ ref("rpt_servers_hourly") }}
-    group by 1, 2, 3, 4
-),
+    daily as (
+        select
+            cast(event_hour as date) as event_date,
+            protocol,
+            service_port,
+            server_device_id,
+            max(service) as service,
+            sum(received_bytes + sent_bytes) as bytes,
+            sum(received_bytes) as received_bytes,
+            sum(sent_bytes) as sent_bytes,
+            sum(received_packets + sent_packets) as packets
+        from {{ ref("rpt_servers_hourly") }}
+        group by 1, 2, 3, 4
+    ),
 
-totalled as (
-    select
-        event_date,
-        protocol,
-        service_port,
-        server_device_id,
-        service,
-        bytes,
-        received_bytes,
-        sent_bytes,
-        packets,
-        sum(bytes) over (partition by event_date, protocol, service_port) as service_bytes,
-        row_number() over (
-            partition by event_date, protocol, service_port
-            order by bytes desc, server_device_id
-        ) as place
-    from daily
-),
+    totalled as (
+        select
+            event_date,
+            protocol,
+            service_port,
+            server_device_id,
+            service,
+            bytes,
+            received_bytes,
+            sent_bytes,
+            packets,
+            sum(bytes) over (partition by event_date, protocol, service_port) as service_bytes,
+            row_number() over (
+                partition by event_date, protocol, service_port order by bytes desc, server_device_id
+            ) as place
+        from daily
+    ),
 
-ranked as (
-    select
-        event_date,
-        dense_rank() over (
-            partition by event_date
-            order by service_bytes desc, protocol, service_port
-        ) as service_place,
-        protocol,
-        service_port,
-        service,
-        service_bytes,
-        place,
-        server_device_id,
-        bytes,
-        received_bytes,
-        sent_bytes,
-        packets
-    from totalled
-    where place <= 10
-)
+    ranked as (
+        select
+            event_date,
+            dense_rank() over (
+                partition by event_date order by service_bytes desc, protocol, service_port
+            ) as service_place,
+            protocol,
+            service_port,
+            service,
+            service_bytes,
+            place,
+            server_device_id,
+            bytes,
+            received_bytes,
+            sent_bytes,
+            packets
+        from totalled
+        where place <= 10
+    )
 
 select
     ranked.event_date,

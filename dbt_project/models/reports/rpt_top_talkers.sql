@@ -3,31 +3,31 @@
 
 with
 
-daily as (
-    select
-        cast(event_hour as date) as event_date,
-        device_id,
-        sum(sent_bytes) as sent_bytes,
-        sum(received_bytes) as received_bytes,
-        sum(sent_bytes + received_bytes) as bytes,
-        sum(sent_packets + received_packets) as packets,
-        sum(rejected_bytes) as rejected_bytes
-    from {{ ref("rpt_talkers_hourly") }}
-    group by 1, 2
-),
+    daily as (
+        select
+            cast(event_hour as date) as event_date,
+            device_id,
+            sum(sent_bytes) as sent_bytes,
+            sum(received_bytes) as received_bytes,
+            sum(sent_bytes + received_bytes) as bytes,
+            sum(sent_packets + received_packets) as packets,
+            sum(rejected_bytes) as rejected_bytes
+        from {{ ref("rpt_talkers_hourly") }}
+        group by 1, 2
+    ),
 
-ranked as (
-    select
-        event_date,
-        row_number() over (partition by event_date order by bytes desc, device_id) as place,
-        device_id,
-        sent_bytes,
-        received_bytes,
-        bytes,
-        packets,
-        rejected_bytes
-    from daily
-)
+    ranked as (
+        select
+            event_date,
+            row_number() over (partition by event_date order by bytes desc, device_id) as place,
+            device_id,
+            sent_bytes,
+            received_bytes,
+            bytes,
+            packets,
+            rejected_bytes
+        from daily
+    )
 
 select
     ranked.event_date,

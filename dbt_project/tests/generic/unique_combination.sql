@@ -4,14 +4,18 @@
 -#}
 {% test unique_combination(model, columns, within=none) %}
 
-select {{ columns | join(", ") }}, count(*) as rows_alike
-from {{ model }}
-{%- if within == "restated_hours" %}
-where {{ in_restated_hours("event_hour") }}
-{%- elif within is not none %}
-{{ exceptions.raise_compiler_error("unique_combination: within is restated_hours or left out, not '" ~ within ~ "'") }}
-{%- endif %}
-group by {{ columns | join(", ") }}
-having count(*) > 1
+    select {{ columns | join(", ") }}, count(*) as rows_alike
+    from {{ model }}
+    {%- if within == "restated_hours" %}
+        where {{ in_restated_hours("event_hour") }}
+        {%- elif within is not none %}
+            {{
+                exceptions.raise_compiler_error(
+                    "unique_combination: within is restated_hours or left out, not '" ~ within ~ "'"
+                )
+            }}
+        {%- endif %}
+    group by {{ columns | join(", ") }}
+    having count(*) > 1
 
 {% endtest %}

@@ -3,22 +3,22 @@
 
 with
 
-edges as (
-    select
-        event_hour,
-        case when src_role = 'client' then dst_device_id else src_device_id end as server_device_id,
-        protocol,
-        service_port,
-        src_role,
-        packets,
-        bytes
-    from {{ ref("fct_edges") }}
-    where
-        is_counted
-        and src_role in ('client', 'server')
-        and action <> 'REJECT'
-        and {{ in_restated_hours("event_hour") }}
-)
+    edges as (
+        select
+            event_hour,
+            case when src_role = 'client' then dst_device_id else src_device_id end as server_device_id,
+            protocol,
+            service_port,
+            src_role,
+            packets,
+            bytes
+        from {{ ref("fct_edges") }}
+        where
+            is_counted
+            and src_role in ('client', 'server')
+            and action <> 'REJECT'
+            and {{ in_restated_hours("event_hour") }}
+    )
 
 select
     edges.event_hour,

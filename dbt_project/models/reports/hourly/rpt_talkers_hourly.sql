@@ -3,31 +3,31 @@
 
 with
 
-edges as (
-    select event_hour, src_device_id, dst_device_id, action, flows, packets, bytes
-    from {{ ref("fct_edges") }}
-    where is_counted and {{ in_restated_hours("event_hour") }}
-),
+    edges as (
+        select event_hour, src_device_id, dst_device_id, action, flows, packets, bytes
+        from {{ ref("fct_edges") }}
+        where is_counted and {{ in_restated_hours("event_hour") }}
+    ),
 
-ends as (
-    select
-        event_hour,
-        src_device_id as device_id,
-        flows as sent_flows,
-        packets as sent_packets,
-        bytes as sent_bytes,
-        case when action = 'REJECT' then packets else 0 end as rejected_packets,
-        case when action = 'REJECT' then bytes else 0 end as rejected_bytes,
-        0 as received_flows,
-        0 as received_packets,
-        0 as received_bytes
-    from edges
-    union all
-    -- What was rejected was sent, and never received.
-    select event_hour, dst_device_id, 0, 0, 0, 0, 0, flows, packets, bytes
-    from edges
-    where action <> 'REJECT'
-)
+    ends as (
+        select
+            event_hour,
+            src_device_id as device_id,
+            flows as sent_flows,
+            packets as sent_packets,
+            bytes as sent_bytes,
+            case when action = 'REJECT' then packets else 0 end as rejected_packets,
+            case when action = 'REJECT' then bytes else 0 end as rejected_bytes,
+            0 as received_flows,
+            0 as received_packets,
+            0 as received_bytes
+        from edges
+        union all
+        -- What was rejected was sent, and never received.
+        select event_hour, dst_device_id, 0, 0, 0, 0, 0, flows, packets, bytes
+        from edges
+        where action <> 'REJECT'
+    )
 
 select
     event_hour,
