@@ -6,8 +6,23 @@
 {#- The typed columns of every field that flow logs can have, null where this format lacks it. -#}
 {% macro typed_fields(texts) -%}
     {%- for field in flow_log_fields() %}
-    {{ typed_field(field, texts.get(field.name)) }} as {{ adapter.quote(field.column) }},
+    {% if field.name == "resource-type" %}{{ resource_type(texts) }}{% else %}{{ typed_field(field, texts.get(field.name)) }}{% endif %} as {{ adapter.quote(field.column) }},
     {%- endfor %}
+{%- endmacro %}
+
+{#-
+  What says of a record that a Transit Gateway logged it: its constant, or any other of a Transit Gateway's fields,
+  for a custom format need not have the constant.
+-#}
+{% macro resource_type(texts) -%}
+    {%- set signs = [] -%}
+    {%- for name, text in texts.items() if name.startswith("tgw-") or name.startswith("packets-lost-") -%}
+        {%- do signs.append("nullif(" ~ text ~ ", '-') is not null") -%}
+    {%- endfor -%}
+    {%- set written = "nullif(" ~ texts["resource-type"] ~ ", '-')" if texts.get("resource-type") else "cast(null as varchar)" -%}
+    {%- if signs -%} coalesce({{ written }}, case when {{ signs | join(" or ") }} then 'TransitGateway' end)
+    {%- else -%} {{ written }}
+    {%- endif -%}
 {%- endmacro %}
 
 {% macro typed_field(field, text) -%}

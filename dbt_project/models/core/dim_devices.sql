@@ -11,111 +11,122 @@
 
 with
 
-sightings as (
-    select src_device_id as device_id, true as is_source, false as is_dest, first_seen_at, last_seen_at
-    from {{ ref("int_edges__partials") }}
-    where {{ in_arrival_window("arrival_hour") }}
-    union all
-    select dst_device_id, false, true, first_seen_at, last_seen_at
-    from {{ ref("int_edges__partials") }}
-    where {{ in_arrival_window("arrival_hour") }}
-),
-
-seen as (
-    select
-        device_id,
-        bool_or(is_source) as is_source,
-        bool_or(is_dest) as is_dest,
-        min(first_seen_at) as first_seen_at,
-        max(last_seen_at) as last_seen_at
-    from sightings
-    group by 1
-),
-
--- Addresses of AWS's own services, as the record names them.
-services as (
-    select device_id, max(aws_service) as aws_service
-    from (
-        select {{ device_id("coalesce(pkt_srcaddr, srcaddr)", "vpc_id") }} as device_id, pkt_src_aws_service as aws_service
-        from {{ ref("stg_flow_logs__records") }}
-        where pkt_src_aws_service is not null and {{ in_arrival_window("arrival_hour") }}
+    sightings as (
+        select src_device_id as device_id, true as is_source, false as is_dest, first_seen_at, last_seen_at
+        from {{ ref("int_edges__partials") }}
+        where {{ in_arrival_window("arrival_hour") }}
         union all
-        select {{ device_id("coalesce(pkt_dstaddr, dstaddr)", "vpc_id") }}, pkt_dst_aws_service
-        from {{ ref("stg_flow_logs__records") }}
-        where pkt_dst_aws_service is not null and {{ in_arrival_window("arrival_hour") }}
-    ) as named
-    group by 1
-),
+        select dst_device_id, false, true, first_seen_at, last_seen_at
+        from {{ ref("int_edges__partials") }}
+        where {{ in_arrival_window("arrival_hour") }}
+    ),
 
-known as (
-    {% if is_incremental() -%}
-    select device_id, device_type, aws_service, first_seen_at, last_seen_at
-    from {{ this }}
-    {%- else -%}
-    select
-        cast(null as varchar) as device_id,
-        cast(null as varchar) as device_type,
-        cast(null as varchar) as aws_service,
-        cast(null as timestamp) as first_seen_at,
-        cast(null as timestamp) as last_seen_at
-    where false
-    {%- endif %}
-),
+    seen as (
+        select
+            device_id,
+            bool_or(is_source) as is_source,
+            bool_or(is_dest) as is_dest,
+            min(first_seen_at) as first_seen_at,
+            max(last_seen_at) as last_seen_at
+        from sightings
+        group by 1
+    ),
 
--- Owners are looked up for what this window saw and for the interfaces of which it learnt something.
-owners as (
-    select
-        {{ device_id("addresses.own_address", "interfaces.vpc_id") }} as device_id,
-        min(interfaces.interface_id) as interface_id,
-        min(interfaces.account_id) as account_id,
-        min(interfaces.vpc_id) as vpc_id,
-        min(interfaces.instance_id) as instance_id,
-        bool_or(addresses.needs_restating or interfaces.needs_restating) as is_news
-    from {{ ref("int_addresses__merged") }} as addresses
-    inner join {{ ref("int_interfaces__merged") }} as interfaces using (interface_id)
-    where addresses.own_address is not null
-    group by 1
-),
+    -- Addresses of AWS's own services, as the record names them.
+    services as (
+        select device_id, max(aws_service) as aws_service
+        from
+            (
+                select
+                    {{ device_id("coalesce(pkt_srcaddr, srcaddr)", "vpc_id") }} as device_id,
+                    pkt_src_aws_service as aws_service
+                from {{ ref("stg_flow_logs__records") }}
+                where pkt_src_aws_service is not null and {{ in_arrival_window("arrival_hour") }}
+                union all
+                select {{ device_id("coalesce(pkt_dstaddr, dstaddr)", "vpc_id") }}, pkt_dst_aws_service
+                from {{ ref("stg_flow_logs__records") }}
+                where pkt_dst_aws_service is not null and {{ in_arrival_window("arrival_hour") }}
+            ) as named
+        group by 1
+    ),
 
-touched as (
-    select device_id from seen
-    union
-    select owners.device_id
-    from owners
-    inner join known using (device_id)
-    where owners.is_news
-),
+    known as (
+        {% if is_incremental() -%}
+            select device_id, device_type, aws_service, first_seen_at, last_seen_at from {{ this }}
+        {%- else -%}
+            select
+                cast(null as varchar) as device_id,
+                cast(null as varchar) as device_type,
+                cast(null as varchar) as aws_service,
+                cast(null as timestamp) as first_seen_at,
+                cast(null as timestamp) as last_seen_at
+            where false
+        {%- endif %}
+    ),
 
-device_names as (
-    select cast(null as varchar) as device_id, cast(null as varchar) as name
-    where false
-    {%- for address, name in var("device_names").items() %}
-    union all
-    select {{ text_literal(address) }}, {{ text_literal(name) }}
-    {%- endfor %}
-),
+    -- Owners are looked up for what this window saw and for the interfaces of which it learnt something.
+    owners as (
+        select
+            {{ device_id("addresses.own_address", "interfaces.vpc_id") }} as device_id,
+            min(interfaces.interface_id) as interface_id,
+            min(interfaces.account_id) as account_id,
+            min(interfaces.vpc_id) as vpc_id,
+            min(interfaces.instance_id) as instance_id,
+            bool_or(addresses.needs_restating or interfaces.needs_restating) as is_news
+        from {{ ref("int_addresses__merged") }} as addresses
+        inner join {{ ref("int_interfaces__merged") }} as interfaces using (interface_id)
+        where addresses.own_address is not null
+        group by 1
+    ),
 
-merged as (
-    select
-        touched.device_id,
-        split_part(touched.device_id, '/', case when strpos(touched.device_id, '/') > 0 then 2 else 1 end) as address,
-        coalesce(seen.is_source, false) or coalesce(known.device_type in ('source', 'both'), false) as is_source,
-        coalesce(seen.is_dest, false) or coalesce(known.device_type in ('dest', 'both'), false) as is_dest,
-        device_names.name,
-        owners.account_id,
-        owners.vpc_id,
-        owners.interface_id,
-        owners.instance_id,
-        coalesce(greatest(services.aws_service, known.aws_service), services.aws_service, known.aws_service) as aws_service,
-        least(coalesce(seen.first_seen_at, known.first_seen_at), coalesce(known.first_seen_at, seen.first_seen_at)) as first_seen_at,
-        greatest(coalesce(seen.last_seen_at, known.last_seen_at), coalesce(known.last_seen_at, seen.last_seen_at)) as last_seen_at
-    from touched
-    left join seen using (device_id)
-    left join known using (device_id)
-    left join owners using (device_id)
-    left join services using (device_id)
-    left join device_names using (device_id)
-)
+    touched as (
+        select device_id
+        from seen
+        union
+        select owners.device_id
+        from owners
+        inner join known using (device_id)
+        where owners.is_news
+    ),
+
+    device_names as (
+        select cast(null as varchar) as device_id, cast(null as varchar) as name
+        where false
+        {%- for address, name in var("device_names").items() %}
+            union all
+            select {{ text_literal(address) }}, {{ text_literal(name) }}
+        {%- endfor %}
+    ),
+
+    merged as (
+        select
+            touched.device_id,
+            split_part(
+                touched.device_id, '/', case when strpos(touched.device_id, '/') > 0 then 2 else 1 end
+            ) as address,
+            coalesce(seen.is_source, false) or coalesce(known.device_type in ('source', 'both'), false) as is_source,
+            coalesce(seen.is_dest, false) or coalesce(known.device_type in ('dest', 'both'), false) as is_dest,
+            device_names.name,
+            owners.account_id,
+            owners.vpc_id,
+            owners.interface_id,
+            owners.instance_id,
+            coalesce(
+                greatest(services.aws_service, known.aws_service), services.aws_service, known.aws_service
+            ) as aws_service,
+            least(
+                coalesce(seen.first_seen_at, known.first_seen_at), coalesce(known.first_seen_at, seen.first_seen_at)
+            ) as first_seen_at,
+            greatest(
+                coalesce(seen.last_seen_at, known.last_seen_at), coalesce(known.last_seen_at, seen.last_seen_at)
+            ) as last_seen_at
+        from touched
+        left join seen using (device_id)
+        left join known using (device_id)
+        left join owners using (device_id)
+        left join services using (device_id)
+        left join device_names using (device_id)
+    )
 
 select
     device_id,

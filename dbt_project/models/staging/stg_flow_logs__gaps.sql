@@ -2,15 +2,6 @@
 {{ config(materialized="view") }}
 
 select
-    source_uri,
-    arrival_hour,
-    flow_log_id,
-    format_id,
-    event_hour,
-    account_id,
-    interface_id,
-    start_at,
-    end_at,
-    log_status
+    source_uri, arrival_hour, flow_log_id, format_id, event_hour, account_id, interface_id, start_at, end_at, log_status
 from {{ ref("stg_flow_logs__lines") }}
 where line_kind = 'gap'

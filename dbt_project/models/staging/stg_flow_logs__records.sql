@@ -7,9 +7,7 @@ select
     flow_log_id,
     format_id,
     event_hour,
-    {%- for field in flow_log_fields() %}
-    {{ adapter.quote(field.column) }},
-    {%- endfor %}
+    {%- for field in flow_log_fields() %} {{ adapter.quote(field.column) }}, {%- endfor %}
     extra_fields
 from {{ ref("stg_flow_logs__lines") }}
 where line_kind = 'record'

@@ -3,27 +3,23 @@
 
 with
 
-objects as (
-    select *
-    from {{ source("raw", "objects") }}
-    where {{ in_arrival_window("arrival_hour") }}
-),
+    objects as (select * from {{ source("raw", "objects") }} where {{ in_arrival_window("arrival_hour") }}),
 
-lines as (
-    select
-        source_uri,
-        count(*) as read_lines,
-        sum(line_bytes) as read_line_bytes,
-        count(*) filter (where line_kind = 'record') as records,
-        count(*) filter (where line_kind = 'malformed') as malformed,
-        count(*) filter (where line_kind = 'gap' and log_status is distinct from 'SKIPDATA') as nodata_gaps,
-        count(*) filter (where line_kind = 'gap' and log_status = 'SKIPDATA') as skipdata_gaps,
-        count(*) filter (where line_kind = 'header') as headers,
-        count(*) filter (where line_kind = 'blank') as blanks
-    from {{ ref("stg_flow_logs__lines") }}
-    where {{ in_arrival_window("arrival_hour") }}
-    group by source_uri
-)
+    lines as (
+        select
+            source_uri,
+            count(*) as read_lines,
+            sum(line_bytes) as read_line_bytes,
+            count(*) filter (where line_kind = 'record') as records,
+            count(*) filter (where line_kind = 'malformed') as malformed,
+            count(*) filter (where line_kind = 'gap' and log_status is distinct from 'SKIPDATA') as nodata_gaps,
+            count(*) filter (where line_kind = 'gap' and log_status = 'SKIPDATA') as skipdata_gaps,
+            count(*) filter (where line_kind = 'header') as headers,
+            count(*) filter (where line_kind = 'blank') as blanks
+        from {{ ref("stg_flow_logs__lines") }}
+        where {{ in_arrival_window("arrival_hour") }}
+        group by source_uri
+    )
 
 select
     objects.uri as source_uri,

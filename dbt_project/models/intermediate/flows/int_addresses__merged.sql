@@ -11,102 +11,106 @@
 
 with
 
-known as (
-    {% if is_incremental() -%}
-    select * from {{ this }}
-    {%- else -%}
-    select
-        cast(null as varchar) as interface_id,
-        cast(null as integer) as ip_family,
-        cast(null as varchar) as candidate_a,
-        cast(null as varchar) as candidate_b,
-        cast(null as varchar) as own_address,
-        false as needs_restating
-    where false
-    {%- endif %}
-),
+    known as (
+        {% if is_incremental() -%}select * from {{ this }}
+        {%- else -%}
+            select
+                cast(null as varchar) as interface_id,
+                cast(null as integer) as ip_family,
+                cast(null as varchar) as candidate_a,
+                cast(null as varchar) as candidate_b,
+                cast(null as varchar) as own_address,
+                false as needs_restating
+            where false
+        {%- endif %}
+    ),
 
--- An hour in which no address stands in all records says nothing and is left out; what is known already always
--- counts, also when it is a contradiction (no candidate left), which nothing later can heal.
-evidence as (
-    select interface_id, ip_family, one_candidate, other_candidate
-    from {{ ref("int_interfaces__observed") }}
-    where one_candidate is not null or other_candidate is not null
-    union all
-    select interface_id, ip_family, candidate_a, candidate_b
-    from known
-),
+    -- An hour in which no address stands in all records says nothing and is left out; what is known already always
+    -- counts, also when it is a contradiction (no candidate left), which nothing later can heal.
+    evidence as (
+        select interface_id, ip_family, one_candidate, other_candidate
+        from {{ ref("int_interfaces__observed") }}
+        where one_candidate is not null or other_candidate is not null
+        union all
+        select interface_id, ip_family, candidate_a, candidate_b
+        from known
+    ),
 
-evidence_counts as (
-    select interface_id, ip_family, count(*) as evidence_count
-    from evidence
-    group by 1, 2
-),
+    evidence_counts as (select interface_id, ip_family, count(*) as evidence_count from evidence group by 1, 2),
 
-mentions as (
-    select interface_id, ip_family, one_candidate as address from evidence where one_candidate is not null
-    union all
-    select interface_id, ip_family, other_candidate from evidence
-    where other_candidate is not null and other_candidate is distinct from one_candidate
-),
+    mentions as (
+        select interface_id, ip_family, one_candidate as address
+        from evidence
+        where one_candidate is not null
+        union all
+        select interface_id, ip_family, other_candidate
+        from evidence
+        where other_candidate is not null and other_candidate is distinct from one_candidate
+    ),
 
-surviving as (
-    select mentions.interface_id, mentions.ip_family, mentions.address
-    from mentions
-    inner join evidence_counts using (interface_id, ip_family)
-    group by 1, 2, 3
-    having count(*) = min(evidence_counts.evidence_count)
-),
+    surviving as (
+        select mentions.interface_id, mentions.ip_family, mentions.address
+        from mentions
+        inner join evidence_counts using (interface_id, ip_family)
+        group by 1, 2, 3
+        having count(*) = min(evidence_counts.evidence_count)
+    ),
 
-merged as (
-    select
-        evidence_counts.interface_id,
-        evidence_counts.ip_family,
-        min(surviving.address) as candidate_a,
-        case when count(surviving.address) = 2 then max(surviving.address) end as candidate_b
-    from evidence_counts
-    left join surviving using (interface_id, ip_family)
-    group by 1, 2
-),
+    merged as (
+        select
+            evidence_counts.interface_id,
+            evidence_counts.ip_family,
+            min(surviving.address) as candidate_a,
+            case when count(surviving.address) = 2 then max(surviving.address) end as candidate_b
+        from evidence_counts
+        left join surviving using (interface_id, ip_family)
+        group by 1, 2
+    ),
 
-certain as (
-    select distinct candidate_a as address
-    from merged
-    where candidate_a is not null and candidate_b is null
-),
+    certain as (
+        select distinct candidate_a as address from merged where candidate_a is not null and candidate_b is null
+    ),
 
--- An interface that only ever spoke to one peer has two candidates: the peer's if the peer's interface is certain,
--- the internal one rather than the external one, else one each in the order of their ids.
-ranked as (
-    select
-        merged.*,
-        certain_a.address is not null as a_is_taken,
-        certain_b.address is not null as b_is_taken,
-        {{ in_networks("merged.candidate_a", var("internal_cidrs")) }} as a_is_internal,
-        {{ in_networks("merged.candidate_b", var("internal_cidrs")) }} as b_is_internal,
-        row_number() over (partition by merged.candidate_a, merged.candidate_b order by merged.interface_id) as pair_rank
-    from merged
-    left join certain as certain_a on merged.candidate_a = certain_a.address
-    left join certain as certain_b on merged.candidate_b = certain_b.address
-),
+    -- An interface that only ever spoke to one peer has two candidates: the peer's if the peer's interface is
+    -- certain, the internal one rather than the external one, else one each in the order of their ids.
+    ranked as (
+        select
+            merged.*,
+            certain_a.address is not null as a_is_taken,
+            certain_b.address is not null as b_is_taken,
+            {{ in_networks("merged.candidate_a", var("internal_cidrs")) }} as a_is_internal,
+            {{ in_networks("merged.candidate_b", var("internal_cidrs")) }} as b_is_internal,
+            row_number() over (
+                partition by merged.candidate_a, merged.candidate_b order by merged.interface_id
+            ) as pair_rank
+        from merged
+        left join certain as certain_a on merged.candidate_a = certain_a.address
+        left join certain as certain_b on merged.candidate_b = certain_b.address
+    ),
 
-resolved as (
-    select
-        interface_id,
-        ip_family,
-        candidate_a,
-        candidate_b,
-        case
-            when candidate_b is null then candidate_a
-            when a_is_taken and not b_is_taken then candidate_b
-            when b_is_taken and not a_is_taken then candidate_a
-            when a_is_internal and not b_is_internal then candidate_a
-            when b_is_internal and not a_is_internal then candidate_b
-            when pair_rank % 2 = 1 then candidate_a
-            else candidate_b
-        end as own_address
-    from ranked
-)
+    resolved as (
+        select
+            interface_id,
+            ip_family,
+            candidate_a,
+            candidate_b,
+            case
+                when candidate_b is null
+                then candidate_a
+                when a_is_taken and not b_is_taken
+                then candidate_b
+                when b_is_taken and not a_is_taken
+                then candidate_a
+                when a_is_internal and not b_is_internal
+                then candidate_a
+                when b_is_internal and not a_is_internal
+                then candidate_b
+                when pair_rank % 2 = 1
+                then candidate_a
+                else candidate_b
+            end as own_address
+        from ranked
+    )
 
 select
     resolved.interface_id,

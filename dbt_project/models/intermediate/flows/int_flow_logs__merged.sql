@@ -10,28 +10,24 @@
 
 with
 
-seen as (
-    select
-        flow_log_id,
-        sum(accepted_records) > 0 as logs_accept,
-        sum(rejected_records) > 0 as logs_reject
-    from {{ ref("int_coverage__partials") }}
-    where {{ in_arrival_window("arrival_hour") }}
-    group by 1
-),
+    seen as (
+        select flow_log_id, sum(accepted_records) > 0 as logs_accept, sum(rejected_records) > 0 as logs_reject
+        from {{ ref("int_coverage__partials") }}
+        where {{ in_arrival_window("arrival_hour") }}
+        group by 1
+    ),
 
-known as (
-    {% if is_incremental() -%}
-    select * from {{ this }}
-    {%- else -%}
-    select
-        cast(null as varchar) as flow_log_id,
-        false as logs_accept,
-        false as logs_reject,
-        false as needs_restating
-    where false
-    {%- endif %}
-)
+    known as (
+        {% if is_incremental() -%}select * from {{ this }}
+        {%- else -%}
+            select
+                cast(null as varchar) as flow_log_id,
+                false as logs_accept,
+                false as logs_reject,
+                false as needs_restating
+            where false
+        {%- endif %}
+    )
 
 select
     seen.flow_log_id,

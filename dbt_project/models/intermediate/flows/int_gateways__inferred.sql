@@ -4,54 +4,83 @@
 
 with
 
-legs as (
-    select
-        partials.arrival_hour,
-        partials.interface_id,
-        partials.service_port,
-        partials.protocol,
-        partials.src_role,
-        partials.src_device_id,
-        partials.dst_device_id,
-        partials.src_device_id = addresses.own_address as is_from_own,
-        partials.dst_device_id = addresses.own_address as is_to_own,
-        partials.packets
-    from {{ ref("int_edges__partials") }} as partials
-    inner join {{ ref("int_addresses__merged") }} as addresses
-        on partials.interface_id = addresses.interface_id and addresses.ip_family = 4
-    where
-        {{ in_arrival_window("partials.arrival_hour") }}
-        and partials.src_role in ('client', 'server')
-        and partials.action <> 'REJECT'
-        and strpos(partials.src_device_id, ':') = 0
-        and addresses.own_address is not null
-),
+    legs as (
+        select
+            partials.arrival_hour,
+            partials.interface_id,
+            partials.service_port,
+            partials.protocol,
+            partials.src_role,
+            partials.src_device_id,
+            partials.dst_device_id,
+            partials.src_device_id = addresses.own_address as is_from_own,
+            partials.dst_device_id = addresses.own_address as is_to_own,
+            partials.packets
+        from {{ ref("int_edges__partials") }} as partials
+        inner join
+            {{ ref("int_addresses__merged") }} as addresses
+            on partials.interface_id = addresses.interface_id
+            and addresses.ip_family = 4
+        where
+            {{ in_arrival_window("partials.arrival_hour") }}
+            and partials.src_role in ('client', 'server')
+            and partials.action <> 'REJECT'
+            and strpos(partials.src_device_id, ':') = 0
+            and addresses.own_address is not null
+    ),
 
-devices as (
-    select device_id, {{ in_networks("device_id", var("internal_cidrs")) }} as is_internal
-    from (
-        select src_device_id as device_id from legs
-        union
-        select dst_device_id from legs
-    ) as endpoints
-),
+    devices as (
+        select device_id, {{ in_networks("device_id", var("internal_cidrs")) }} as is_internal
+        from
+            (
+                select src_device_id as device_id
+                from legs
+                union
+                select dst_device_id
+                from legs
+            ) as endpoints
+    ),
 
--- With pkt_* fields the inner leg carries its real endpoints, so neither of them is the gateway's own.
-sorted_legs as (
-    select
-        legs.arrival_hour,
-        legs.interface_id,
-        legs.protocol,
-        legs.service_port,
-        sum(case when src_role = 'client' and not is_from_own and sources.is_internal and (is_to_own or not destinations.is_internal) then packets else 0 end) as in_from_inside,
-        sum(case when src_role = 'client' and is_from_own and not destinations.is_internal then packets else 0 end) as out_to_outside,
-        sum(case when src_role = 'server' and is_to_own and not sources.is_internal then packets else 0 end) as in_from_outside,
-        sum(case when src_role = 'server' and not is_to_own and destinations.is_internal and (is_from_own or not sources.is_internal) then packets else 0 end) as out_to_inside
-    from legs
-    inner join devices as sources on legs.src_device_id = sources.device_id
-    inner join devices as destinations on legs.dst_device_id = destinations.device_id
-    group by 1, 2, 3, 4
-)
+    -- With pkt_* fields the inner leg carries its real endpoints, so neither of them is the gateway's own.
+    sorted_legs as (
+        select
+            legs.arrival_hour,
+            legs.interface_id,
+            legs.protocol,
+            legs.service_port,
+            sum(
+                case
+                    when
+                        src_role = 'client'
+                        and not is_from_own
+                        and sources.is_internal
+                        and (is_to_own or not destinations.is_internal)
+                    then packets
+                    else 0
+                end
+            ) as in_from_inside,
+            sum(
+                case when src_role = 'client' and is_from_own and not destinations.is_internal then packets else 0 end
+            ) as out_to_outside,
+            sum(
+                case when src_role = 'server' and is_to_own and not sources.is_internal then packets else 0 end
+            ) as in_from_outside,
+            sum(
+                case
+                    when
+                        src_role = 'server'
+                        and not is_to_own
+                        and destinations.is_internal
+                        and (is_from_own or not sources.is_internal)
+                    then packets
+                    else 0
+                end
+            ) as out_to_inside
+        from legs
+        inner join devices as sources on legs.src_device_id = sources.device_id
+        inner join devices as destinations on legs.dst_device_id = destinations.device_id
+        group by 1, 2, 3, 4
+    )
 
 select distinct interface_id
 from sorted_legs

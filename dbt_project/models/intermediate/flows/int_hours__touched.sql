@@ -9,8 +9,6 @@
     )
 }}
 
-select distinct
-    arrival_hour,
-    event_hour
+select distinct arrival_hour, event_hour
 from {{ ref("int_coverage__partials") }}
 where {{ in_arrival_window("arrival_hour") }}

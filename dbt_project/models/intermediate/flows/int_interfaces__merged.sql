@@ -13,73 +13,73 @@
 
 with
 
-seen as (
-    select
-        coalesce(interface_id, resource_id) as interface_id,
-        {%- for attribute in attributes %}
-        max({{ attribute }}) as {{ attribute }},
-        {%- endfor %}
-        min(coalesce(start_at, event_hour)) as first_seen_at,
-        max(coalesce(end_at, event_hour)) as last_seen_at
-    from {{ ref("stg_flow_logs__lines") }}
-    where
-        line_kind in ('record', 'gap')
-        and coalesce(interface_id, resource_id) is not null
-        and resource_type is null
-        and {{ in_arrival_window("arrival_hour") }}
-    group by 1
-),
+    seen as (
+        select
+            coalesce(interface_id, resource_id) as interface_id,
+            {%- for attribute in attributes %} max({{ attribute }}) as {{ attribute }}, {%- endfor %}
+            min(coalesce(start_at, event_hour)) as first_seen_at,
+            max(coalesce(end_at, event_hour)) as last_seen_at
+        from {{ ref("stg_flow_logs__lines") }}
+        where
+            line_kind in ('record', 'gap')
+            and coalesce(interface_id, resource_id) is not null
+            and resource_type is null
+            and {{ in_arrival_window("arrival_hour") }}
+        group by 1
+    ),
 
-known as (
-    {% if is_incremental() -%}
-    select * from {{ this }}
-    {%- else -%}
-    select
-        cast(null as varchar) as interface_id,
-        {%- for attribute in attributes %}
-        cast(null as varchar) as {{ attribute }},
-        {%- endfor %}
-        cast(null as timestamp) as first_seen_at,
-        cast(null as timestamp) as last_seen_at,
-        cast(null as varchar) as nat_source,
-        false as needs_restating
-    where false
-    {%- endif %}
-),
+    known as (
+        {% if is_incremental() -%}select * from {{ this }}
+        {%- else -%}
+            select
+                cast(null as varchar) as interface_id,
+                {%- for attribute in attributes %} cast(null as varchar) as {{ attribute }},
+                {%- endfor %}
+                cast(null as timestamp) as first_seen_at,
+                cast(null as timestamp) as last_seen_at,
+                cast(null as varchar) as nat_source,
+                false as needs_restating
+            where false
+        {%- endif %}
+    ),
 
-merged as (
-    select
-        seen.interface_id,
-        {%- for attribute in attributes %}
-        coalesce(greatest(seen.{{ attribute }}, known.{{ attribute }}), seen.{{ attribute }}, known.{{ attribute }}) as {{ attribute }},
-        {%- endfor %}
-        least(seen.first_seen_at, coalesce(known.first_seen_at, seen.first_seen_at)) as first_seen_at,
-        greatest(seen.last_seen_at, coalesce(known.last_seen_at, seen.last_seen_at)) as last_seen_at,
-        known.nat_source as known_nat_source,
-        inferred.interface_id is not null as is_inferred_now,
-        coalesce(known.needs_restating, false) as known_needs_restating
-    from seen
-    left join known on seen.interface_id = known.interface_id
-    left join (select distinct interface_id from {{ ref("int_gateways__inferred") }}) as inferred
-        on seen.interface_id = inferred.interface_id
-),
+    merged as (
+        select
+            seen.interface_id,
+            {%- for attribute in attributes %}
+                coalesce(
+                    greatest(seen.{{ attribute }}, known.{{ attribute }}), seen.{{ attribute }}, known.{{ attribute }}
+                ) as {{ attribute }},
+            {%- endfor %}
+            least(seen.first_seen_at, coalesce(known.first_seen_at, seen.first_seen_at)) as first_seen_at,
+            greatest(seen.last_seen_at, coalesce(known.last_seen_at, seen.last_seen_at)) as last_seen_at,
+            known.nat_source as known_nat_source,
+            inferred.interface_id is not null as is_inferred_now,
+            coalesce(known.needs_restating, false) as known_needs_restating
+        from seen
+        left join known on seen.interface_id = known.interface_id
+        left join
+            (select distinct interface_id from {{ ref("int_gateways__inferred") }}) as inferred
+            on seen.interface_id = inferred.interface_id
+    ),
 
-judged as (
-    select
-        merged.*,
-        case
-            when interface_type in ('nat_gateway', 'regional_nat_gateway') then 'interface_type'
-            when {{ is_named_gateway("merged.interface_id") }} then 'settings'
-            when known_nat_source = 'inferred' or is_inferred_now then 'inferred'
-        end as nat_source
-    from merged
-)
+    judged as (
+        select
+            merged.*,
+            case
+                when interface_type in ('nat_gateway', 'regional_nat_gateway')
+                then 'interface_type'
+                when {{ is_named_gateway("merged.interface_id") }}
+                then 'settings'
+                when known_nat_source = 'inferred' or is_inferred_now
+                then 'inferred'
+            end as nat_source
+        from merged
+    )
 
 select
     interface_id,
-    {%- for attribute in attributes %}
-    {{ attribute }},
-    {%- endfor %}
+    {%- for attribute in attributes %} {{ attribute }}, {%- endfor %}
     first_seen_at,
     last_seen_at,
     nat_source,
