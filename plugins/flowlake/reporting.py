@@ -256,9 +256,7 @@ def _arrivals(lake: _Lake, console: Console) -> None:
     )
     foreign = reasons.get(None)
     if foreign:
-        console.print(
-            Text(f"beside them {counted(foreign.total(), 'object')} that belong to no flow log: {_listed(foreign)}")
-        )
+        console.print(Text(f"beside them {counted(foreign.total(), 'object')} of no flow log: {_listed(foreign)}"))
 
 
 def _missing(silent: int, reasons: Counter[str]) -> str:
