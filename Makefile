@@ -71,8 +71,9 @@ up: setup ## Start a local Airflow with the DAG, and print its login
 down: setup ## End the local Airflow
 	@$(BIN)/python -m flowlake.orchestration.local down
 
-docs: setup ## Write the pages that are generated: docs/dags.md
+docs: setup ## Write the pages that are generated: docs/dags.md, docs/tables.md
 	$(BIN)/python -m flowlake.orchestration.dag_docs
+	$(BIN)/python -m flowlake.table_docs
 
 lock: $(BIN)/uv ## Resolve requirements*.txt into the lock files; what is locked stays where it may
 	$(UV_COMPILE) requirements-dev.txt -o requirements.lock

@@ -46,8 +46,9 @@ of the failed task's log, cure the cause, then *clear* the failed task: it and t
 * `build_staging`, `build_marts`: the message ends with what dbt said and names its log. Cure that (a full disk, as a
   rule) and clear the task.
 * `validate_staging`: the message says which check failed, where, for how many rows, and names the page and the failing
-  rows. When a flow log is silent because AWS is late, clear `register` once its objects are there; when it was
-  retired on purpose, say so in the settings (`gates.retired_flow_logs`) and clear this task.
+  rows. When a flow log is silent, look at why it stopped. Objects that come late belong to a later hour, so this hour
+  stays silent: to let it pass, name a flow log that was retired in the settings (`gates.retired_flow_logs`), or set
+  `gates.silent_flow_log` to `warn`, and clear this task.
 * `validate_marts`: as above; after a correction in the models clear `build_marts`.
 * `publish`: the message names the hours that changed the marts and did not pass their gate. Cure and run those first,
   then clear it; everything becomes visible together.

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from flowlake.quality.report import Layer
+from flowlake.quality.suites import REPORT_TOTALS
 from flowlake.settings import Severity
 
 HOSTILE = "<script>alert(2)</script>"
@@ -328,6 +329,22 @@ DIMENSIONS = Group(
     ),
 )
 
+REPORTS = Group(
+    "reports",
+    Layer.MARTS,
+    tuple(
+        Case(
+            f"{total.table}_adds_up",
+            breaks=(
+                f"create table marts.broken_{total.table} as select * replace (packets + 1 as packets) "
+                f"from marts.{total.table}",
+                f"create or replace view marts.{total.table} as from marts.broken_{total.table}",
+            ),
+        )
+        for total in REPORT_TOTALS
+    ),
+)
+
 GROUPS = (
     LINES,
     OBJECTS,
@@ -340,4 +357,5 @@ GROUPS = (
     HOLE,
     NOT_RESTATED,
     DIMENSIONS,
+    REPORTS,
 )

@@ -101,6 +101,15 @@ select * replace (
     timestamp '2026-11-20 09:00:00' as event_hour, '10.9.9.9' as src_device_id, 'odd' as action, -1 as packets
 ) from core.fct_edges;
 
+-- Reports that are right whatever the edges say: what breaks an edge breaks no report.
+create view marts.rpt_pairs_hourly as
+select event_hour, flows, packets, bytes from core.fct_edges where is_counted;
+create view marts.rpt_internal_external as from marts.rpt_pairs_hourly;
+create view marts.rpt_rejected_ports_hourly as
+select event_hour, packets, bytes from core.fct_edges where is_counted and action = 'REJECT';
+create view marts.rpt_rejected_sources_hourly as from marts.rpt_rejected_ports_hourly;
+create view marts.rpt_rejected_quarter_hourly as from marts.rpt_rejected_ports_hourly;
+
 create table core.dim_devices as
 select device_id, device_id as address, device_type, 'internal' as scope, null::varchar as name,
     timestamp '2026-11-20 12:10:00' as first_seen_at, timestamp '2026-11-20 12:10:00' as last_seen_at

@@ -12,7 +12,6 @@ import pytest
 from flowlake.lake.windows import Window
 from flowlake.quality import great, runner
 from flowlake.quality.report import GateError, Layer
-from flowlake.quality.suites import ReportTotals
 from flowlake.settings import Severity
 
 EMPTY = Window.parse("2026-11-20T14", "2026-11-20T15")
@@ -105,22 +104,6 @@ def test_edges_may_be_missing_where_the_destination_speaks_and_had_nothing(lake:
     assert report.passed, report.failures
     lake.execute("delete from core.dim_interfaces where interface_id = 'eni-0b'")
     assert checks_of(lake.validate(Layer.MARTS).failures) == {"edges_have_no_hole"}
-
-
-def test_a_report_must_add_up_to_its_edges(lake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    total = ReportTotals(
-        "rpt_ports_hourly", {"bytes": "bytes", "accepted": "case when action = 'ACCEPT' then flows end"}
-    )
-    monkeypatch.setattr(runner, "REPORT_TOTALS", (total,))
-    lake.execute(
-        "create table marts.rpt_ports_hourly as select event_hour, service_port, sum(bytes)::bigint as bytes,"
-        " sum(case when action = 'ACCEPT' then flows end)::bigint as accepted"
-        " from core.fct_edges where is_counted group by all"
-    )
-    report = lake.validate(Layer.MARTS)
-    assert report.passed, report.failures
-    lake.execute("update marts.rpt_ports_hourly set accepted = accepted + 1 where service_port = 443")
-    assert checks_of(lake.validate(Layer.MARTS).failures) == {"rpt_ports_hourly_adds_up"}
 
 
 def test_malformed_lines_are_kept_with_their_text(lake: Any, rows_of: Any) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,13 @@ def test_the_generated_tables_cover_the_fields() -> None:
     renamed = {"start": "start_at", "end": "end_at"}
     missing = [field.column for field in FIELDS if f"name: {renamed.get(field.column, field.column)}\n" not in text]
     assert missing == []
+
+
+def test_dbt_parses_the_same_fields() -> None:
+    macro = (Path(__file__).parents[2] / "dbt_project" / "macros" / "flow_log_fields.sql").read_text()
+    lists = {
+        name: re.findall(r'"([^"]+)"', body) for name, body in re.findall(r"set (\w+) = \[(.*?)\]", macro, re.DOTALL)
+    }
+    assert lists["names"] == [field.name for field in FIELDS]
+    assert lists["integers"] == [field.name for field in FIELDS if field.type is FieldType.INT32]
+    assert sorted(lists["bigints"]) == sorted(field.name for field in FIELDS if field.type is FieldType.INT64)

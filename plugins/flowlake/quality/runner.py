@@ -135,7 +135,8 @@ def _attach(connection: Any, settings: Settings) -> None:
 
 def _add_view(connection: Any, table: str, schema: str) -> None:
     (exists,) = connection.execute(
-        "select count(*) from duckdb_tables() where database_name = 'lake' and schema_name = ? and table_name = ?",
+        "select count(*) from information_schema.tables "
+        "where table_catalog = 'lake' and table_schema = ? and table_name = ?",
         [schema, table],
     ).fetchone()
     if not exists:

@@ -88,7 +88,7 @@ class Check:
 class ReportTotals:
     """A report kept per event hour whose sums over an hour must equal those of the counted edges.
 
-    `measures` maps a column of the report to the column of `fct_edges` that it adds up.
+    `measures` maps a column of the report to the expression over `fct_edges` that it adds up.
     """
 
     table: str
@@ -97,8 +97,17 @@ class ReportTotals:
     edges: str = "is_counted"
 
 
-REPORT_TOTALS: tuple[ReportTotals, ...] = ()
-"""Reports that split every counted edge of an hour without a rest or an overlap."""
+_SUMS = {"flows": "flows", "packets": "packets", "bytes": "bytes"}
+_REJECTED = {name: f"case when action = 'REJECT' then {name} else 0 end" for name in ("packets", "bytes")}
+
+REPORT_TOTALS: tuple[ReportTotals, ...] = (
+    ReportTotals("rpt_pairs_hourly", _SUMS),
+    ReportTotals("rpt_internal_external", _SUMS),
+    ReportTotals("rpt_rejected_ports_hourly", _REJECTED),
+    ReportTotals("rpt_rejected_sources_hourly", _REJECTED),
+    ReportTotals("rpt_rejected_quarter_hourly", {"packets": _REJECTED["packets"]}),
+)
+"""Reports that split every counted (or every rejected) edge of an hour without a rest or an overlap."""
 
 
 def staging_checks(gates: Gates, window: Window) -> tuple[Check, ...]:
