@@ -94,12 +94,11 @@ class _Lake:
         ]
 
     def coverage(self) -> list[tuple[Any, ...]]:
-        """Per flow log: id, account, region, objects, unreadable, late, lines, records, gaps, malformed, silent."""
+        """Per flow log: id, region, objects, unreadable, late, lines, records, gaps, malformed, silent hours."""
         return self._fetch(
-            "select flow_log_id, min(account_id), min(region), sum(objects), sum(unreadable_objects), "
-            "sum(late_objects), sum(lines), sum(records), sum(gaps), sum(malformed), "
-            "count(*) filter (where status = 'silent') "
-            "from fct_coverage where arrival_hour in (select unnest($hours)) group by 1 order by 8 desc, 1",
+            "select flow_log_id, min(region), sum(objects), sum(unreadable_objects), sum(late_objects), sum(lines), "
+            "sum(records), sum(gaps), sum(malformed), count(*) filter (where status = 'silent') "
+            "from fct_coverage where arrival_hour in (select unnest($hours)) group by 1 order by 7 desc, 1",
             hours=self._arrivals,
         )
 
@@ -232,38 +231,24 @@ class _Lake:
 
 
 def _arrivals(lake: _Lake, console: Console) -> None:
-    coverage = lake.coverage()
+    _heading(console, f"What arrived in {lake.window}, and what was missing")
+    columns = ["objects", "unread", "late", "lines", "records", "gaps", "malformed", "silent"]
+    console.print(
+        make_table(
+            ["flow log", "region", *columns],
+            [
+                (flow_log, region, *(human_count(int(number)) for number in numbers))
+                for flow_log, region, *numbers in lake.coverage()
+            ],
+            right=columns,
+            whole=("flow log", "region"),
+        )
+    )
     reasons: dict[str | None, Counter[str]] = {}
     for flow_log, reason, count in lake.unreadable():
         reasons.setdefault(flow_log, Counter())[str(reason)] += count
-    _heading(console, f"What arrived in {lake.window}")
-    console.print(
-        make_table(
-            ["flow log", "account", "region", "objects", "lines", "records", "gaps", "malformed", "late", "missing"],
-            [
-                (
-                    flow_log,
-                    account,
-                    region,
-                    *(human_count(int(number)) for number in (objects, lines, records, gaps, malformed, late)),
-                    _missing(int(silent), reasons.get(flow_log, Counter())),
-                )
-                for flow_log, account, region, objects, _, late, lines, records, gaps, malformed, silent in coverage
-            ],
-            right=("objects", "lines", "records", "gaps", "malformed", "late"),
-            whole=("flow log", "account", "region"),
-        )
-    )
-    foreign = reasons.get(None)
-    if foreign:
-        console.print(Text(f"beside them {counted(foreign.total(), 'object')} of no flow log: {_listed(foreign)}"))
-
-
-def _missing(silent: int, reasons: Counter[str]) -> str:
-    parts = [f"{counted(reasons.total(), 'object')} unreadable: {_listed(reasons)}"] if reasons else []
-    if silent:
-        parts.append(f"silent in {counted(silent, 'hour')}")
-    return "; ".join(parts) or "nothing"
+    for flow_log, found in sorted(reasons.items(), key=lambda item: item[0] or "~"):
+        console.print(Text(f"unread: {flow_log or 'of no flow log'}: {_listed(found)}", style="yellow"))
 
 
 def _listed(reasons: Counter[str]) -> str:

@@ -93,9 +93,10 @@ def _report(settings: Settings, window: Window = WINDOW, gates: list[GateReport]
 
 def test_it_says_what_arrived_and_what_is_missing(settings: Settings) -> None:
     text = _report(settings)
-    assert "fl-1 123456789012 us-east-1 2 44 40 2 1 1 1 object unreadable: truncated" in text
-    assert "fl-2 123456789012 us-west-2 0 0 0 0 0 0 silent in 1 hour" in text
-    assert "beside them 1 object of no flow log: not a flow log" in text
+    assert "fl-1 us-east-1 2 1 1 44 40 2 1 0" in text
+    assert "fl-2 us-west-2 0 0 0 0 0 0 0 1" in text
+    assert "unread: fl-1: truncated" in text
+    assert "unread: of no flow log: not a flow log" in text
 
 
 def test_it_compares_a_plain_sum_with_what_moved(settings: Settings) -> None:
