@@ -22,6 +22,7 @@ with
             coalesce(start_at, end_at, event_hour) as seen_from_at,
             coalesce(end_at, start_at, event_hour) as seen_to_at,
             coalesce(tcp_flags, 0) as tcp_flags,
+            protocol in (6, 17, 33, 132, 136) or protocol is null as has_ports,
             -- Without a protocol the ports still tell; where the protocol has none they are zero.
             case
                 when protocol in (6, 17, 33, 132, 136) or protocol is null
@@ -50,6 +51,7 @@ with
     overruled as (
         select
             arrival_hour,
+            protocol,
             least(src_device_id, dst_device_id) as low_device_id,
             greatest(src_device_id, dst_device_id) as high_device_id,
             case when src_device_id <= dst_device_id then srcport else dstport end as low_port,
@@ -58,7 +60,7 @@ with
             min(case when (src_device_id <= dst_device_id) = (flag_role = 1) then 'low' else 'high' end) as server
         from records
         where flag_role <> 0 and flag_role <> port_role
-        group by 1, 2, 3, 4, 5
+        group by 1, 2, 3, 4, 5, 6
     ),
 
     decided as (
@@ -75,7 +77,7 @@ with
         left join
             overruled
             on records.arrival_hour = overruled.arrival_hour
-            and records.protocol = 6
+            and records.protocol = overruled.protocol
             and least(records.src_device_id, records.dst_device_id) = overruled.low_device_id
             and greatest(records.src_device_id, records.dst_device_id) = overruled.high_device_id
             and case when records.src_device_id <= records.dst_device_id then records.srcport else records.dstport end
@@ -93,7 +95,16 @@ select
     src_device_id,
     dst_device_id,
     protocol,
-    case role when -1 then dstport when 1 then srcport else 0 end as service_port,
+    case
+        when role = -1
+        then dstport
+        when role = 1
+        then srcport
+        -- Two that speak from the service's port to the service's port (NTP, IKE) are peers of that service.
+        when port_role = 0 and srcport = dstport and dstport between 1 and 32767 and has_ports
+        then dstport
+        else 0
+    end as service_port,
     case role when -1 then 'client' when 1 then 'server' else 'peer' end as src_role,
     action,
     packets,
