@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from flowlake.errors import FlowlakeError
 from flowlake.lake.duck import install_extensions
+from flowlake.lake.windows import format_hour
 
 if TYPE_CHECKING:
     from flowlake.lake.windows import Window
@@ -50,18 +51,14 @@ def executable() -> Path:
     return path
 
 
-def run_variables(settings: Settings, window: Window | None) -> dict[str, object]:
+def run_variables(settings: Settings) -> dict[str, object]:
     """The variables that the models read; lists and names are quoted again where they become SQL."""
-    variables: dict[str, object] = {
+    return {
         "nat_gateways": list(settings.nat_gateways),
         "internal_cidrs": list(settings.internal_cidrs),
         "overlapping_cidrs": list(settings.overlapping_cidrs),
         "device_names": dict(settings.device_names),
     }
-    if window is not None:
-        variables["arrival_from"] = window.start.strftime("%Y-%m-%dT%H")
-        variables["arrival_to"] = window.end.strftime("%Y-%m-%dT%H")
-    return variables
 
 
 def manifest_path(settings: Settings, layer: str) -> Path:
@@ -78,8 +75,7 @@ def build(settings: Settings, window: Window, layer: str) -> DbtRun:
     install_extensions()
     home = settings.lake.path.resolve() / "dbt"
     (home / "spill").mkdir(parents=True, exist_ok=True)
-    # A folder for each layer: dbt parses only what changed since its last run there.
-    target = home / "target" / layer
+    target = home / "target"
     command = [
         str(executable()),
         "--no-use-colors",
@@ -95,7 +91,7 @@ def build(settings: Settings, window: Window, layer: str) -> DbtRun:
         "--target-path",
         str(target),
         "--vars",
-        json.dumps(run_variables(settings, window)),
+        json.dumps(run_variables(settings)),
         # Unit tests prove the project, not the hour's data: the test suite runs them.
         "--exclude-resource-type",
         "unit_test",
@@ -106,6 +102,8 @@ def build(settings: Settings, window: Window, layer: str) -> DbtRun:
         **os.environ,
         "FLOWLAKE_LAKE_PATH": str(settings.lake.path.resolve()),
         "FLOWLAKE_TARGET": settings.target.value,
+        "FLOWLAKE_ARRIVAL_FROM": format_hour(window.start),
+        "FLOWLAKE_ARRIVAL_TO": format_hour(window.end),
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         "DO_NOT_TRACK": "1",
     }

@@ -3,7 +3,18 @@
   that the run restates. Both render as literals, so that either engine prunes files by them.
 -#}
 {% macro in_arrival_window(column) -%}
-    ({{ column }} >= '{{ checked_hour(var("arrival_from")) }}' and {{ column }} < '{{ checked_hour(var("arrival_to")) }}')
+    ({{ column }} >= '{{ arrival_bound("arrival_from") }}' and {{ column }} < '{{ arrival_bound("arrival_to") }}')
+{%- endmacro %}
+
+{#-
+  A bound of the window: a variable where one is given (unit tests, by hand), else the environment, which is read only
+  when a model runs. dbt parses the whole project anew whenever a variable changes, three seconds in every hourly run.
+-#}
+{% macro arrival_bound(name) -%}
+    {%- if var(name, none) is not none -%} {{ checked_hour(var(name)) }}
+    {%- elif execute -%} {{ checked_hour(env_var("FLOWLAKE_" ~ name | upper, "1970-01-01T00")) }}
+    {%- else -%} 1970-01-01T00
+    {%- endif -%}
 {%- endmacro %}
 
 {% macro checked_hour(hour) -%}
@@ -34,7 +45,7 @@
 
 {% macro replaced_scope(replaces) -%}
     {%- if replaces == 'arrival_hour' -%} {{ in_arrival_window('arrival_hour') }}
-    {%- elif replaces == 'arrival_hour_onwards' -%} arrival_hour >= '{{ checked_hour(var("arrival_from")) }}'
+    {%- elif replaces == 'arrival_hour_onwards' -%} arrival_hour >= '{{ arrival_bound("arrival_from") }}'
     {%- elif replaces == 'event_hour' -%} {{ in_restated_hours('event_hour') }}
     {%- elif replaces == 'everything' -%} true
     {%- else -%}

@@ -53,7 +53,8 @@ def read_objects(settings: Settings, hour: str) -> list[ObjectRow] | None:
         return None
     # The file alone: pyarrow would add a column for the folder `arrival_hour=...`.
     with path.open("rb") as file:
-        rows = parquet.read_table(file, schema=objects_schema()).to_pylist()
+        # In this thread: one of Arrow's own could let go of the file while the interpreter shuts down, and abort it.
+        rows = parquet.ParquetFile(file).read(use_threads=False).cast(objects_schema()).to_pylist()
     return [ObjectRow(**{**row, "unknown_fields": tuple(row["unknown_fields"] or ())}) for row in rows]
 
 
@@ -117,7 +118,7 @@ def write_format(settings: Settings, format_: Format) -> bool:
     table = pa.Table.from_pylist(records, schema=schema)
     path = format_path(settings, format_.format_id)
     is_new = not path.is_file()
-    if is_new or not parquet.read_table(path).equals(table):
+    if is_new or not parquet.ParquetFile(path).read(use_threads=False).equals(table):
         _write_table(path, table)
     return is_new
 
