@@ -457,3 +457,15 @@ def test_nothing_that_was_read_belongs_to_no_object(lake: Reader) -> None:
 
     assert staged == accounted
     assert objects == len(OBJECTS) + len(present_samples()) + len(PARQUET)
+
+
+def test_an_hour_without_text_is_built(handmade_lake: Callable[..., Any]) -> None:
+    """Nothing arrived in one hour, Parquet alone in the next: no text lends the columns its types."""
+    made = handmade_lake()
+    made.build("2026-11-20T12", "2026-11-20T13", "register", "build_staging")
+    made.write(PARQUET["fl-parquetPlain"], "fl-parquetPlain", named="20261120T1305", extension="log.parquet")
+    made.build("2026-11-20T13", "2026-11-20T14", "register", "build_staging")
+
+    assert made.rows(
+        "select arrival_hour, line_kind, count(*) from lake.staging.stg_flow_logs__lines group by all order by all"
+    ) == [("2026-11-20T13", "gap", 2), ("2026-11-20T13", "malformed", 1), ("2026-11-20T13", "record", 1)]

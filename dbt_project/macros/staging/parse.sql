@@ -123,7 +123,7 @@
         {{ typed_fields(texts) }}
         {{ text_map(extra_names, extra_texts) }} as extra_fields,
         {{ (texts.values() | list or ["''"]) | join(" || ' ' || ") }} as line_text,
-        0 as line_bytes,
+        cast(0 as bigint) as line_bytes,
         false as is_header,
         {{ columns | length }} as fields_seen,
         {{ columns | length }} as fields_expected,
@@ -139,7 +139,7 @@
         {{ typed_fields({}) }}
         cast(null as map(varchar, varchar)) as extra_fields,
         cast(null as varchar) as line_text,
-        0 as line_bytes,
+        cast(0 as bigint) as line_bytes,
         false as is_header,
         0 as fields_seen,
         0 as fields_expected,
