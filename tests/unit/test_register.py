@@ -317,7 +317,7 @@ def test_what_changed_since_it_was_registered_cannot_be_spooled_again(logs: Logs
         ensure_spooled(logs.settings, WINDOW)
 
 
-def test_parquet_objects_are_known_by_their_footer(logs: Logs) -> None:
+def test_parquet_objects_are_known_by_their_footer_and_read_to_their_end(logs: Logs) -> None:
     columns = {"version": [2, 2], "srcaddr": ["10.0.0.1", "-"], "next_big_thing": [1, 2]}
     full = logs.put(DAY + name(extension="parquet"), parquet_bytes(**columns), packed=False)
     none = logs.put(DAY + name("fl-2", extension="parquet"), parquet_bytes(srcaddr=[]), packed=False)
@@ -326,6 +326,9 @@ def test_parquet_objects_are_known_by_their_footer(logs: Logs) -> None:
     logs.put(DAY + name("fl-4", extension="parquet"), whole[: len(whole) // 2], packed=False)
     logs.put(DAY + name("fl-5", extension="parquet"), b"PAR1" + b"\xff" * 100 + b"\x64\0\0\0PAR1", packed=False)
     logs.put(DAY + name("fl-6", extension="parquet"), b"PAR1" + b"\xff\xff\xff\x7fPAR1", packed=False)
+    torn = bytearray(parquet_bytes(srcaddr=[f"10.0.{index}.1" for index in range(200)]))
+    torn[100:200] = b"\xff" * 100
+    logs.put(DAY + name("fl-7", extension="parquet"), bytes(torn), packed=False)
     report = register(logs.settings, WINDOW)
     rows = {row.flow_log_id: row for row in logs.rows().values()}
     assert (rows["fl-1"].line_count, rows["fl-1"].line_bytes, rows["fl-1"].unknown_fields) == (
@@ -334,8 +337,9 @@ def test_parquet_objects_are_known_by_their_footer(logs: Logs) -> None:
         ("next_big_thing",),
     )
     assert (rows["fl-2"].status, rows["fl-2"].line_count) == ("readable", 0)
-    assert [rows[f"fl-{index}"].reason for index in (3, 4, 5, 6)] == [
+    assert [rows[f"fl-{index}"].reason for index in (3, 4, 5, 6, 7)] == [
         "not_a_flow_log",
+        "broken_parquet",
         "broken_parquet",
         "broken_parquet",
         "broken_parquet",

@@ -1,4 +1,4 @@
-"""What a Parquet object's footer says: its rows and columns, without reading a row."""
+"""What a Parquet object's footer says, and whether the rows that it announces can be read."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ class ParquetFacts:
 
 
 def inspect_parquet(path: Path) -> ParquetFacts:
-    """Read the footer of a file. Raises ObjectProblem when it is no Parquet, or not a flow log's. OSError passes."""
+    """Read a file once, footer and rows. Raises ObjectProblem when it is no Parquet, not a flow log's, or damaged.
+
+    OSError passes. A damaged page would stop the engine, and with it every other object of the hour.
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
         if file.read(4) != b"PAR1":
@@ -43,7 +46,23 @@ def inspect_parquet(path: Path) -> ParquetFacts:
             detail = f"its footer claims {length} bytes of {size}"
             raise ObjectProblem(Reason.BROKEN_PARQUET, detail)
         file.seek(size - length)
-        return parse_footer(file.read())
+        facts = parse_footer(file.read())
+    _read_rows(path)
+    return facts
+
+
+def _read_rows(path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path, page_checksum_verification=True) as file:
+            for _ in file.iter_batches(use_threads=False):
+                pass
+    except (pa.ArrowException, OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise ObjectProblem(Reason.BROKEN_PARQUET, shown(" ".join(str(error).split()))[:200]) from None
 
 
 def footer_length(tail: bytes) -> int:
