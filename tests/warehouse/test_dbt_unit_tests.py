@@ -43,16 +43,16 @@ def outcomes(handmade_lake: Callable[..., Any]) -> list[dict[str, Any]]:
     lake.write(V2_DEFAULT_HEADER.encode() + b"\n" + RECORD, "fl-0a1b2c3d")
     lake.build("2026-11-20T12", "2026-11-20T13")
     home = lake.settings.lake.path / "dbt"
-    hourly = json.loads((home / "target" / "marts" / "run_results.json").read_text())["results"]
+    hourly = json.loads((home / "target" / "run_results.json").read_text())["results"]
     assert not [result for result in hourly if result["unique_id"].startswith("unit_test.")], "an hour ran unit tests"
     command = [str(dbt.executable()), "--no-use-colors", "--log-path", str(home / "logs"), "test"]
     command += ["--project-dir", str(dbt.PROJECT), "--profiles-dir", str(dbt.PROJECT), "--select", "test_type:unit"]
-    command += ["--target-path", str(home / "target" / "marts")]
+    command += ["--target-path", str(home / "target")]
     environment = {**os.environ, "FLOWLAKE_LAKE_PATH": str(lake.settings.lake.path), "DO_NOT_TRACK": "1"}
     for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"):
         environment.pop(name, None)
     ran = subprocess.run(command, env=environment, cwd=home, capture_output=True, text=True, check=False, timeout=300)
-    results = home / "target" / "marts" / "run_results.json"
+    results = home / "target" / "run_results.json"
     assert results.exists(), ran.stdout
     content = json.loads(results.read_text())
     assert content["args"]["which"] == "test", ran.stdout
