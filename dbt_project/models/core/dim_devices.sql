@@ -52,11 +52,25 @@ with
 
     known as (
         {% if is_incremental() -%}
-            select device_id, device_type, aws_service, first_seen_at, last_seen_at from {{ this }}
+            select
+                device_id,
+                device_type,
+                account_id,
+                vpc_id,
+                interface_id,
+                instance_id,
+                aws_service,
+                first_seen_at,
+                last_seen_at
+            from {{ this }}
         {%- else -%}
             select
                 cast(null as varchar) as device_id,
                 cast(null as varchar) as device_type,
+                cast(null as varchar) as account_id,
+                cast(null as varchar) as vpc_id,
+                cast(null as varchar) as interface_id,
+                cast(null as varchar) as instance_id,
                 cast(null as varchar) as aws_service,
                 cast(null as timestamp) as first_seen_at,
                 cast(null as timestamp) as last_seen_at
@@ -64,29 +78,32 @@ with
         {%- endif %}
     ),
 
-    -- Owners are looked up for what this window saw and for the interfaces of which it learnt something.
     owners as (
         select
             {{ device_id("addresses.own_address", "interfaces.vpc_id") }} as device_id,
             min(interfaces.interface_id) as interface_id,
             min(interfaces.account_id) as account_id,
             min(interfaces.vpc_id) as vpc_id,
-            min(interfaces.instance_id) as instance_id,
-            bool_or(addresses.needs_restating or interfaces.needs_restating) as is_news
+            min(interfaces.instance_id) as instance_id
         from {{ ref("int_addresses__merged") }} as addresses
         inner join {{ ref("int_interfaces__merged") }} as interfaces using (interface_id)
         where addresses.own_address is not null
         group by 1
     ),
 
+    -- What this window saw, and every device whose owner is another than was thought, or none after all.
     touched as (
         select device_id
         from seen
         union
-        select owners.device_id
-        from owners
-        inner join known using (device_id)
-        where owners.is_news
+        select known.device_id
+        from known
+        left join owners using (device_id)
+        where
+            known.account_id is distinct from owners.account_id
+            or known.vpc_id is distinct from owners.vpc_id
+            or known.interface_id is distinct from owners.interface_id
+            or known.instance_id is distinct from owners.instance_id
     ),
 
     device_names as (
