@@ -397,6 +397,7 @@ def test_unknown_fields_are_kept_aside(lake: Reader) -> None:
     assert rows == [("-",), ("it's{{7*7}}",)]
 
 
+@needs_samples
 def test_tags_stay_as_they_were_written(lake: Reader) -> None:
     rows = lake.rows(
         "select instance_tag, instance_tag_2, interface_tag, interface_tag_2, asg_tag, traffic_path, "
@@ -410,7 +411,11 @@ def test_tags_stay_as_they_were_written(lake: Reader) -> None:
 
 @pytest.mark.parametrize(
     "flow_log",
-    ["fl-gateway", "fl-gatewayWithoutItsType", sample_flow_log("otel/otel_valid_tgw_flow_log.log")],
+    [
+        "fl-gateway",
+        "fl-gatewayWithoutItsType",
+        pytest.param(sample_flow_log("otel/otel_valid_tgw_flow_log.log"), marks=needs_samples),
+    ],
 )
 def test_a_transit_gateways_records_are_staged_and_in_no_edge(lake: Reader, flow_log: str) -> None:
     """What a gateway forwards was already logged by the interfaces at either end."""
