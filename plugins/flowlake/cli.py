@@ -271,7 +271,7 @@ def query_command(session: Session, *, sql: str, form: str, limit: int | None, c
     """
     from flowlake.lake.objects import shown
     from flowlake.querying import WRITERS, OutputFormat, open_query, table_cell
-    from flowlake.terminal import make_console, make_table
+    from flowlake.terminal import make_console, make_table, print_table
 
     settings = session.settings(config)
     text = sys.stdin.read() if sql == "-" else sql
@@ -285,7 +285,7 @@ def query_command(session: Session, *, sql: str, form: str, limit: int | None, c
                     click.echo(shown(line))
                 return
             cells = [[table_cell(value) for value in row] for row in rows[:wanted]]
-            make_console().print(make_table(result.columns, cells, right=result.numeric))
+            print_table(make_console(), make_table(result.columns, cells, right=result.numeric))
             if len(rows) > wanted:
                 click.echo(f"the first {wanted:,} rows: there are more (--limit, or --format csv for all)", err=True)
         else:

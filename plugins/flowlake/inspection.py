@@ -15,7 +15,7 @@ from flowlake.lake.objects import shown
 from flowlake.lake.register import Plan, PlannedFlowLog, plan
 from flowlake.lake.windows import Window, format_hour, parse_hour
 from flowlake.settings import Arrival, Settings
-from flowlake.terminal import counted, human_bytes, human_count, make_table
+from flowlake.terminal import counted, human_bytes, human_count, make_table, print_table
 
 if TYPE_CHECKING:
     from flowlake.lake.storage import S3ClientFactory
@@ -92,7 +92,7 @@ def show_inspection(inspection: Inspection, settings: Settings, console: Console
         console.print()
         console.print(Text(f"source {source.name}: {shown(source.uri)} (arrival: {source.arrival})", style="bold"))
         if by_source[source.name]:
-            console.print(_flow_log_table(by_source[source.name]))
+            print_table(console, _flow_log_table(by_source[source.name]))
         else:
             console.print("  nothing arrived")
     console.print()

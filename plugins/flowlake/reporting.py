@@ -26,7 +26,7 @@ from flowlake.lake.objects import shown
 from flowlake.lake.publish import SCHEMA, published_version
 from flowlake.quality.report import GateReport, Layer
 from flowlake.settings import DEFAULT_CONFIG, Settings
-from flowlake.terminal import counted, human_bytes, human_count, make_table
+from flowlake.terminal import counted, human_bytes, human_count, make_table, print_table
 
 if TYPE_CHECKING:
     import duckdb
@@ -68,7 +68,10 @@ def print_report(
             raise ReportError(f"nothing is published in {settings.lake.path} yet: a run publishes when its gates pass")
         lake = _Lake(connection, version, window)
         if not lake.coverage():
-            raise ReportError(f"no flow log was run in {window}: run it first (`flowlake run --from … --to …`)")
+            raise ReportError(
+                f"no flow log delivered in {window}, or it was not run yet: "
+                "`flowlake inspect` says what it would read, `flowlake run` runs it"
+            )
         for section in (_arrivals, _sizes, _counting, _talkers, _rejections):
             section(lake, console)
     _gates(settings, verdicts(settings, window) if gates is None else summarised(gates), console)
@@ -233,7 +236,8 @@ class _Lake:
 def _arrivals(lake: _Lake, console: Console) -> None:
     _heading(console, f"What arrived in {lake.window}, and what was missing")
     columns = ["objects", "unread", "late", "lines", "records", "gaps", "malformed", "silent"]
-    console.print(
+    print_table(
+        console,
         make_table(
             ["flow log", "region", *columns],
             [
@@ -242,7 +246,7 @@ def _arrivals(lake: _Lake, console: Console) -> None:
             ],
             right=columns,
             whole=("flow log", "region"),
-        )
+        ),
     )
     reasons: dict[str | None, Counter[str]] = {}
     for flow_log, reason, count in lake.unreadable():
@@ -295,7 +299,8 @@ def _counting(lake: _Lake, console: Console) -> None:
 def _talkers(lake: _Lake, console: Console) -> None:
     services = lake.services()
     _heading(console, "Top talkers")
-    console.print(
+    print_table(
+        console,
         make_table(
             ["device", "address", "scope", "sent", "received", "peers"],
             [
@@ -303,10 +308,11 @@ def _talkers(lake: _Lake, console: Console) -> None:
                 for name, device, scope, sent, received, peers in lake.talkers()
             ],
             right=("sent", "received", "peers"),
-        )
+        ),
     )
     _heading(console, "Top pairs")
-    console.print(
+    print_table(
+        console,
         make_table(
             ["one", "the other", "bytes", "packets", "mostly"],
             [
@@ -320,7 +326,7 @@ def _talkers(lake: _Lake, console: Console) -> None:
                 for one, one_id, other, other_id, size, packets, protocol, port in lake.pairs()
             ],
             right=("bytes", "packets"),
-        )
+        ),
     )
 
 
@@ -347,12 +353,13 @@ def _rejections(lake: _Lake, console: Console) -> None:
         ],
         fillvalue=("", "", "", ""),
     )
-    console.print(
+    print_table(
+        console,
         make_table(
             ["at", "bytes", "packets", "sources", "from", "bytes", "packets", "devices"],
             [[*one, *other] for one, other in rows],
             right=("bytes", "packets", "sources", "devices"),
-        )
+        ),
     )
 
 

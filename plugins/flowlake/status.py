@@ -11,7 +11,7 @@ from flowlake.lake.duck import connect
 from flowlake.lake.ledger import HourState
 from flowlake.lake.objects import shown
 from flowlake.lake.publish import published_version
-from flowlake.terminal import counted, make_table
+from flowlake.terminal import counted, make_table, print_table
 
 if TYPE_CHECKING:
     import duckdb
@@ -42,14 +42,15 @@ def show_status(settings: Settings, console: Console) -> None:
         console.print(f"validated: {counted(len(validated), 'arrival hour')}, {min(validated)} to {max(validated)}")
     others = [row for row in rows if row[1] != HourState.VALIDATED]
     if others:
-        console.print(
+        print_table(
+            console,
             make_table(
                 ["arrival hour", "state", "since", "run", "what the gate found"],
                 [
                     (hour, state, f"{at:%Y-%m-%dT%H:%MZ}", run, shown((detail or "").split("; rows: ")[0]))
                     for hour, state, run, at, detail in others[-_SHOWN:]
                 ],
-            )
+            ),
         )
         if len(others) > _SHOWN:
             console.print(f"the newest {_SHOWN} of {len(others)} hours that are not validated")

@@ -7,14 +7,19 @@ from collections.abc import Iterable, Sequence
 from typing import TextIO
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
+from rich.measure import Measurement
+from rich.table import Column, Table
 from rich.text import Text
 
 from flowlake.lake.objects import shown
 
 PLAIN_WIDTH = 10_000
 """Columns of a console that is no terminal: wide enough that nothing is ever wrapped for a program that reads it."""
+
+FOLDED_WIDTH = 12
+"""A column of text is folded onto lines of so many characters, not of fewer: letters in a pile are no text."""
 
 _DECIMAL = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 
@@ -80,3 +85,20 @@ def make_table(
     for row in rows:
         table.add_row(*(Text(shown(str(cell))) for cell in row))
     return table
+
+
+def print_table(console: Console, table: Table) -> None:
+    """Print every cell of a table, whatever the width of the terminal.
+
+    What folding does not make fit is as wide as it must be, and the terminal goes on in the next line: a column that
+    is squeezed away, or a number without its last digits, would be a lie.
+    """
+    natural = Measurement.get(console, console.options.update(width=10 * PLAIN_WIDTH), table).maximum
+    spare = sum(max(0, _cells_width(column) - FOLDED_WIDTH) for column in table.columns if not column.no_wrap)
+    if natural - spare > console.width:
+        table.width = natural
+    console.print(table, crop=False)
+
+
+def _cells_width(column: Column) -> int:
+    return max(cell_len(str(cell)) for cell in (column.header, *column.cells))

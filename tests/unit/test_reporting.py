@@ -138,7 +138,7 @@ def test_the_next_commands_can_be_typed_as_they_stand(settings: Settings) -> Non
 
 
 def test_without_anything_to_report_it_says_what_to_do(settings: Settings, tmp_path: Path) -> None:
-    with pytest.raises(ReportError, match="no flow log was run in 2026-11-21T00/2026-11-21T01"):
+    with pytest.raises(ReportError, match="no flow log delivered in 2026-11-21T00/2026-11-21T01"):
         _report(settings, Window.parse("2026-11-21T00", "2026-11-21T01"))
     bare = Settings(sources=settings.sources, lake=LakeSettings(tmp_path / "lake"))
     with pytest.raises(LakeError, match="there is no lake"):
