@@ -169,6 +169,24 @@ def test_the_environment_keeps_to_this_machine_and_this_checkout(airflow: LocalA
     assert "FLOWLAKE_CONFIG" not in settings
 
 
+def test_the_settings_that_the_caller_names_are_found_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[LocalAirflow] = []
+
+    def up(airflow: LocalAirflow, _progress: object) -> bool:
+        started.append(airflow)
+        raise LocalAirflowError("enough")
+
+    monkeypatch.setattr(local, "up", up)
+    monkeypatch.chdir(tmp_path)
+    for named in ("mine.yaml", ""):
+        monkeypatch.setenv("FLOWLAKE_CONFIG", named)
+        CliRunner().invoke(local.main, ["--home", str(tmp_path), "up"])
+        found = local.environment(started[-1])["FLOWLAKE_CONFIG"]
+        assert found == str(tmp_path / (named or "flowlake.yaml"))
+
+
 def test_a_savepoint_waits_for_its_turn_instead_of_failing(tmp_path: Path) -> None:
     import sqlite3
 

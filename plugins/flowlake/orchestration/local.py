@@ -36,6 +36,7 @@ import psutil  # type: ignore[import-untyped]
 from flowlake.errors import FlowlakeError
 from flowlake.orchestration.api import AirflowApi, ApiError
 from flowlake.orchestration.defaults import HOURLY_DAG
+from flowlake.settings import CONFIG_VARIABLE, DEFAULT_CONFIG
 
 PROJECT = Path(__file__).resolve().parents[3]
 """The checkout that this package lies in: Airflow reads its `dags/` and `plugins/`."""
@@ -154,7 +155,7 @@ def environment(airflow: LocalAirflow, environ: Mapping[str, str] = os.environ) 
         "PYTHONUNBUFFERED": "1",
     }
     if airflow.config is not None:
-        settings["FLOWLAKE_CONFIG"] = str(airflow.config.resolve())
+        settings[CONFIG_VARIABLE] = str(airflow.config.resolve())
     return {**environ, **settings}
 
 
@@ -465,9 +466,9 @@ def default_parallelism() -> int:
 @click.pass_context
 def main(context: click.Context, home: Path, port: int, config: Path | None) -> None:
     """Start, look at and end a local Airflow."""
-    if config is None and "FLOWLAKE_CONFIG" not in os.environ:
-        # The steps run with another working directory than the caller's.
-        config = Path("flowlake.yaml").resolve()
+    if config is None:
+        # Made absolute: a step's working directory need not be the caller's.
+        config = Path(os.environ.get(CONFIG_VARIABLE) or DEFAULT_CONFIG).expanduser()
     context.obj = LocalAirflow(home=home.resolve(), port=port, config=config, parallelism=default_parallelism())
 
 
