@@ -147,6 +147,12 @@ def test_without_a_lake_the_answer_is_what_to_do(
     assert not (config.parent / "lake").exists()
 
 
+@pytest.mark.usefixtures("config")
+def test_publishing_what_was_never_built_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["run", *HOURS, "--step", "publish"]) == cli.FAILED
+    assert "build_marts first" in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_a_traceback_is_only_for_those_who_ask(
     config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -63,8 +63,10 @@ def published_tables(manifest: Path) -> tuple[PublishedTable, ...]:
     """Read what is meant for people from dbt's manifest, in an order in which each stands after what it reads.
 
     Raises:
-        PublishError: a name that is no plain name, or a published view over something that is not published.
+        PublishError: no manifest, a name that is no plain name, or a published view over what is not published.
     """
+    if not manifest.is_file():
+        raise PublishError("the marts were never built in this lake: run the step build_marts first")
     nodes = json.loads(manifest.read_text())["nodes"]
     published = {
         key: node
