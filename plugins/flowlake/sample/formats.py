@@ -47,7 +47,6 @@ V3_CUSTOM = _fields(
 INT32_FIELDS = frozenset(
     {"version", "srcport", "dstport", "protocol", "tcp-flags", "traffic-path", "encryption-status"}
 )
-INT64_FIELDS = frozenset({"packets", "bytes", "start", "end"})
 
 
 class Layout(StrEnum):
