@@ -60,6 +60,8 @@ def handmade_lake(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Han
         logs = folder / "logs"
         logs.mkdir()
         sources = (Source(name="logs", uri=str(logs)),)
-        return HandmadeLake(Settings(sources=sources, lake=LakeSettings(folder / "lake"), **settings), logs)
+        # A folder whose name would break a literal, a template or a command line that forgot to quote it.
+        lake = LakeSettings(folder / "it's a {lake}")
+        return HandmadeLake(Settings(sources=sources, lake=lake, **settings), logs)
 
     return make
