@@ -34,3 +34,11 @@
     {%- else -%} {{ address }}
     {%- endif -%}
 {%- endmacro %}
+
+{#- The plain address of a device: what is left of its id without the network. -#}
+{% macro device_address(device_id) -%}
+    {%- if var("overlapping_cidrs") -%}
+    split_part({{ device_id }}, '/', case when strpos({{ device_id }}, '/') > 0 then 2 else 1 end)
+    {%- else -%} {{ device_id }}
+    {%- endif -%}
+{%- endmacro %}

@@ -316,10 +316,10 @@ select
         then false
         when source_gateway.device_id is not null
         then
-            {{ in_networks("remaining.dst_device_id", var("internal_cidrs")) }}
+            {{ in_networks(device_address("remaining.dst_device_id"), var("internal_cidrs")) }}
             and not coalesce(covered_destination.covers_accept, false)
         else
-            {{ in_networks("remaining.src_device_id", var("internal_cidrs")) }}
+            {{ in_networks(device_address("remaining.src_device_id"), var("internal_cidrs")) }}
             and not coalesce(covered_source.covers_accept, false)
     end as is_counted,
     remaining.is_lossy

@@ -13,8 +13,8 @@ with
             partials.src_role,
             partials.src_device_id,
             partials.dst_device_id,
-            partials.src_device_id = addresses.own_address as is_from_own,
-            partials.dst_device_id = addresses.own_address as is_to_own,
+            {{ device_address("partials.src_device_id") }} = addresses.own_address as is_from_own,
+            {{ device_address("partials.dst_device_id") }} = addresses.own_address as is_to_own,
             partials.packets
         from {{ ref("int_edges__partials") }} as partials
         inner join
@@ -30,7 +30,7 @@ with
     ),
 
     devices as (
-        select device_id, {{ in_networks("device_id", var("internal_cidrs")) }} as is_internal
+        select device_id, {{ in_networks(device_address("device_id"), var("internal_cidrs")) }} as is_internal
         from
             (
                 select src_device_id as device_id
