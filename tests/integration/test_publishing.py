@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -87,7 +88,7 @@ def test_readers_see_the_old_state_or_the_new_one_through_failing_killed_and_goo
             run_step("publish", context)
 
         # A run is killed while it changes the marts.
-        command = [sys.executable, "-m", "flowlake.cli", "--config", str(lake.config), "run", "-v"]
+        command = [Path(sys.executable).with_name("flowlake"), "--config", str(lake.config), "run", "-v"]
         process = subprocess.Popen(
             [*command, "--from", "2026-11-20T13", "--to", "2026-11-20T14"],
             stdout=subprocess.PIPE,
@@ -96,9 +97,7 @@ def test_readers_see_the_old_state_or_the_new_one_through_failing_killed_and_goo
             start_new_session=True,
         )
         assert process.stdout is not None
-        for line in process.stdout:
-            if "START" in line and "core.fct_edges" in line:
-                break
+        assert any("START" in line and "core.fct_edges" in line for line in process.stdout)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         with pytest.raises(PublishError, match=r"2026-11-20T13 \(building"):
