@@ -38,13 +38,13 @@ setup: .venv/.installed .venv-dbt/.installed ## Make both environments: .venv, a
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 with venv is needed: install it, or say PYTHON=..." >&2; exit 1; }
 	@test -x $(BIN)/uv || { echo "making .venv with $(PYTHON)" && "$(PYTHON)" -m venv .venv \
 		&& $(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$(UV)"; }
-	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python requirements.lock
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .venv-dbt/.installed: requirements-dbt.lock | .venv/.installed
 	@test -x .venv-dbt/bin/python || { echo "making .venv-dbt" && $(BIN)/python -m venv --without-pip .venv-dbt; }
-	$(BIN)/uv pip sync --quiet --compile-bytecode --python .venv-dbt/bin/python requirements-dbt.lock
+	@$(BIN)/uv pip sync --quiet --compile-bytecode --python .venv-dbt/bin/python requirements-dbt.lock
 	@touch $@
 
 demo: setup ## Sample logs through the hourly DAG of a real Airflow, and a report

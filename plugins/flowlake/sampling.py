@@ -121,9 +121,10 @@ def _settings_text(report: SampleReport) -> str:
         "lake": {"path": "lake"},
         "internal_cidrs": internal,
         "device_names": facts["device_names"],
+        "gates": {"silent_flow_log": "warn"},
     }
     return (
         "# Settings for the sample logs beside this file. `sources` and `lake` are all that flowlake needs;\n"
-        "# the rest says which networks are one's own and how people call the hosts in them.\n"
-        + yaml.safe_dump(settings, sort_keys=False, width=120)
+        "# the rest says which networks are one's own, how people call the hosts in them, and that hours beyond the\n"
+        "# sample, in which nothing comes, are no error.\n" + yaml.safe_dump(settings, sort_keys=False, width=120)
     )

@@ -41,6 +41,10 @@ class RunContext:
     """Drop the rows of objects that were registered before and are gone from the source."""
 
 
+COUNTS = ("objects", "lines", "records", "bytes")
+"""What a step may count, as its report and its log line name it."""
+
+
 @dataclass(frozen=True)
 class StepReport:
     """What a step did. Counts are None where a step has none of that kind."""
@@ -66,6 +70,7 @@ class Step:
 def _register(context: RunContext) -> StepReport:
     from flowlake.lake.register import register
 
+    context.window.require_over()
     report = register(
         context.settings, context.window, s3_client=context.s3_client, accept_missing=context.accept_missing
     )
@@ -137,7 +142,7 @@ def _build_marts(context: RunContext) -> StepReport:
 
 def _gate(context: RunContext, layer_name: str) -> StepReport:
     from flowlake.lake.duck import connect
-    from flowlake.lake.ledger import HourState, mark_hours
+    from flowlake.lake.ledger import HourState, forget_pending_restatements, mark_hours
     from flowlake.quality.report import Layer
     from flowlake.quality.runner import validate
 
@@ -149,6 +154,7 @@ def _gate(context: RunContext, layer_name: str) -> StepReport:
         if layer is Layer.MARTS:
             with connect(context.settings, read_only=False) as connection:
                 mark_hours(connection, context.window, HourState.VALIDATED, context.run_id)
+                forget_pending_restatements(connection)
         return _gate_report(layer, report)
     state = HourState.HELD if layer is Layer.STAGING else HourState.FAILED
     message = "; ".join(failure.message for failure in report.failures)
@@ -214,16 +220,8 @@ def run_step(name: str, context: RunContext, *, locked: bool = False) -> StepRep
     with _lock(context, step.name, locked):
         started = time.monotonic()
         report = replace(step.run(context), seconds=time.monotonic() - started)
-    log.info(
-        "%s %s: objects=%s lines=%s records=%s bytes=%s seconds=%.1f",
-        report.step,
-        context.window,
-        report.objects,
-        report.lines,
-        report.records,
-        report.bytes,
-        report.seconds,
-    )
+    counts = [f"{name}={count}" for name in COUNTS if (count := getattr(report, name)) is not None]
+    log.info("%s %s: %s", report.step, context.window, " ".join([*counts, f"seconds={report.seconds:.1f}"]))
     return report
 
 

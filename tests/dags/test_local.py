@@ -169,6 +169,17 @@ def test_the_environment_keeps_to_this_machine_and_this_checkout(airflow: LocalA
     assert "FLOWLAKE_CONFIG" not in settings
 
 
+def test_settings_that_are_wrong_are_said_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "up", lambda *_: pytest.fail("it started"))
+    config = tmp_path / "flowlake.yaml"
+    config.write_text("sources: [{name: a, url: logs}]\nlake: {path: lake}\n")
+    result = CliRunner().invoke(local.main, ["--home", str(tmp_path), "--config", str(config), "up"])
+    assert result.exit_code != 0
+    assert "url" in str(result.exception) + result.output
+
+
 def test_the_settings_that_the_caller_names_are_found_from_any_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,6 +193,7 @@ def test_the_settings_that_the_caller_names_are_found_from_any_folder(
     monkeypatch.chdir(tmp_path)
     for named in ("mine.yaml", ""):
         monkeypatch.setenv("FLOWLAKE_CONFIG", named)
+        (tmp_path / (named or "flowlake.yaml")).write_text("sources: [{name: a, uri: logs}]\nlake: {path: lake}\n")
         CliRunner().invoke(local.main, ["--home", str(tmp_path), "up"])
         found = local.environment(started[-1])["FLOWLAKE_CONFIG"]
         assert found == str(tmp_path / (named or "flowlake.yaml"))
@@ -226,7 +238,10 @@ def test_the_command_line_says_a_mistake_in_one_line(tmp_path: Path) -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = str(other.getsockname()[1])
-        command = [sys.executable, "-m", "flowlake.orchestration.local", "--home", str(tmp_path), "--port", port, "up"]
+        config = tmp_path / "flowlake.yaml"
+        config.write_text("sources: [{name: a, uri: logs}]\nlake: {path: lake}\n")
+        command = [sys.executable, "-m", "flowlake.orchestration.local", "--home", str(tmp_path)]
+        command += ["--config", str(config), "--port", port, "up"]
         done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.startswith(f"Error: Port {port} of 127.0.0.1")

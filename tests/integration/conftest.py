@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from flowlake.lake.duck import connect
-from flowlake.lake.ledger import HourState, mark_hours
+from flowlake.lake.ledger import HourState, forget_pending_restatements, mark_hours
 from flowlake.lake.windows import Window
 from flowlake.settings import Settings, load_settings
 from flowlake.steps import RunContext, StepReport, run_step, run_window
@@ -45,6 +45,7 @@ class Lake:
         reports = [run_step(step, context) for step in BUILDS]
         with connect(self.settings, read_only=False) as connection:
             mark_hours(connection, context.window, HourState.VALIDATED, context.run_id)
+            forget_pending_restatements(connection)
         return reports
 
     def rows(self, query: str, parameters: list[object] | None = None) -> list[tuple[Any, ...]]:

@@ -18,6 +18,7 @@ import pytest
 from flowlake.lake.duck import connect
 from flowlake.lake.publish import PublishError, published_version
 from flowlake.sample import SampleSpec, generate
+from flowlake.settings import Severity
 from flowlake.steps import GateFailed, run_step
 
 EDGES = "select count(*), sum(packets), max(event_hour) from flowlake.fct_edges"
@@ -128,3 +129,18 @@ def test_readers_cannot_write(lake: Any) -> None:
 
     with connect(lake.settings) as connection, pytest.raises(duckdb.Error, match="read-only"):
         connection.execute("delete from lake.core.fct_edges")
+
+
+def test_an_hour_in_which_nothing_came_is_held_as_silent_and_passes_where_that_is_no_error(lake: Any) -> None:
+    before = lake.rows(EDGES)
+    with pytest.raises(GateFailed, match=r"staging gate failed for 2026-11-20T16.*silent"):
+        lake.run("2026-11-20T16", "2026-11-20T17")
+    # Another hour is published meanwhile; what is held back is not shown.
+    lake.run("2026-11-20T13", "2026-11-20T14")
+    coverage = "select count(*), count(*) filter (where status = 'silent') from flowlake.fct_coverage"
+    of_the_hour = " where arrival_hour = '2026-11-20T16'"
+    assert lake.rows(coverage + of_the_hour) == [(0, 0)]
+    lake.run("2026-11-20T16", "2026-11-20T17", settings=lake.with_gates(silent_flow_log=Severity.WARN))
+    ((logs, silent),) = lake.rows(coverage + of_the_hour)
+    assert logs == silent > 0
+    assert lake.rows(EDGES) == before

@@ -75,7 +75,7 @@ select
     count_if(line_kind = 'header')::bigint as headers, count_if(line_kind = 'blank')::bigint as blanks
 from staging.stg_flow_logs__lines group by all;
 
-create table ops.fct_coverage as
+create table intermediate.int_coverage__delivered as
 select flow_log_id, strftime(timestamp '{HOUR}:00:00' - to_hours(n), '%Y-%m-%dT%H') as arrival_hour,
     '111122223333' as account_id, 'eu-west-1' as region, 1::bigint as objects, 0::bigint as unreadable_objects,
     1504::bigint as lines, 1500::bigint as records, 0::bigint as malformed, 'on_time' as status

@@ -72,3 +72,16 @@ def blocking_hours(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str
         "select arrival_hour, state, run_id from lake.ops.windows where state in (?, ?) order by arrival_hour",
         list(BLOCKING),
     ).fetchall()
+
+
+def forget_pending_restatements(connection: duckdb.DuckDBPyConnection) -> None:
+    """Take away the marks that made hours of earlier records be restated, once nothing that was begun is unvalidated.
+
+    Hours are restated when something that was learnt about an interface or a flow log changes what its earlier records
+    mean. The marks are kept in the tables until a gate has seen the result, so that killed and failed runs leave them
+    for the next one.
+    """
+    if blocking_hours(connection):
+        return
+    for table in ("int_addresses__merged", "int_interfaces__merged", "int_flow_logs__merged"):
+        connection.execute(f"update lake.intermediate.{table} set needs_restating = false where needs_restating")

@@ -86,6 +86,15 @@ class Window:
         first, last = self.start.date(), (self.end - _HOUR).date()
         return tuple(first + timedelta(days=index) for index in range((last - first).days + 1))
 
+    def require_over(self, now: datetime | None = None) -> None:
+        """Raise WindowError when objects can still arrive in the window: half an hour must not count as that hour."""
+        if self.end > (now or datetime.now(tz=UTC)):
+            message = (
+                f"the window {self} is not over: its objects can still arrive; "
+                f"run it after {format_hour(self.end)}:00 UTC, or end it earlier"
+            )
+            raise WindowError(message)
+
     def __contains__(self, moment: datetime) -> bool:
         """Whether an aware moment lies in the window."""
         return self.start <= moment < self.end

@@ -36,7 +36,7 @@ import psutil  # type: ignore[import-untyped]
 from flowlake.errors import FlowlakeError
 from flowlake.orchestration.api import AirflowApi, ApiError
 from flowlake.orchestration.defaults import HOURLY_DAG
-from flowlake.settings import CONFIG_VARIABLE, DEFAULT_CONFIG
+from flowlake.settings import CONFIG_VARIABLE, DEFAULT_CONFIG, load_settings
 
 PROJECT = Path(__file__).resolve().parents[3]
 """The checkout that this package lies in: Airflow reads its `dags/` and `plugins/`."""
@@ -476,6 +476,7 @@ def main(context: click.Context, home: Path, port: int, config: Path | None) -> 
 @click.pass_obj
 def up_command(airflow: LocalAirflow) -> None:
     """Start it, wait until it is healthy, print the login."""
+    load_settings(airflow.config)  # a mistake in them is said here, not hours later in a task's log
     fresh = up(airflow, click.echo)
     state = read_state(airflow)
     where = LocalAirflow(home=airflow.home, port=state.port if state else airflow.port)

@@ -14,7 +14,7 @@ from airflow.sdk import BaseOperator  # noqa: TID253 - this package is where Air
 from airflow.sdk.bases.operator import chain  # noqa: TID253
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowTaskTimeout  # noqa: TID253
 
-from flowlake.lake.windows import Window, format_hour
+from flowlake.lake.windows import Window, WindowError
 from flowlake.orchestration.assets import published_assets
 from flowlake.orchestration.connections import s3_client_factory
 from flowlake.settings import SettingsError, load_settings
@@ -45,12 +45,10 @@ def window_of(context: Context, now: datetime | None = None) -> Window:
     else:
         due = context["dag_run"].run_after.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
         window = Window(due - _HOUR, due)
-    if window.end > (now or datetime.now(tz=UTC)):
-        message = (
-            f"The window {window} is not over: its objects can still arrive. "
-            f"Clear this task after {format_hour(window.end)}:00 UTC."
-        )
-        raise AirflowFailException(message)
+    try:
+        window.require_over(now)
+    except WindowError as error:
+        raise AirflowFailException(str(error)) from error
     return window
 
 

@@ -54,6 +54,7 @@ with
             least(seen.first_seen_at, coalesce(known.first_seen_at, seen.first_seen_at)) as first_seen_at,
             greatest(seen.last_seen_at, coalesce(known.last_seen_at, seen.last_seen_at)) as last_seen_at,
             known.nat_source as known_nat_source,
+            known.vpc_id as known_vpc_id,
             inferred.interface_id is not null as is_inferred_now,
             coalesce(known.needs_restating, false) as known_needs_restating
         from seen
@@ -83,5 +84,9 @@ select
     first_seen_at,
     last_seen_at,
     nat_source,
-    known_needs_restating or nat_source is distinct from known_nat_source as needs_restating
+    known_needs_restating or nat_source is distinct from known_nat_source
+    {%- if var("overlapping_cidrs") %}
+        -- Where networks overlap, the network is a part of the own device's name.
+        or vpc_id is distinct from known_vpc_id
+    {%- endif %} as needs_restating
 from judged
