@@ -50,7 +50,7 @@ setup: .venv/.installed .venv-dbt/.installed ## Make both environments: .venv, a
 demo: setup ## Sample logs through the hourly DAG of a real Airflow, and a report
 	@$(BIN)/flowlake demo --out data/demo
 
-test: setup ## Run every test: units, dbt, gates, DAGs, and whole runs
+test: setup lint ## Run all that CI runs: lint, then every test
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 lint: setup ## Check Python (ruff, mypy) and SQL (sqlfmt)
