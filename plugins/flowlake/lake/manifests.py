@@ -78,6 +78,7 @@ def write_manifests(settings: Settings, hours: Iterable[str], rows: Sequence[Obj
             wanted[text_manifest_path(settings, row.format_id, row.arrival_hour)].append(row.read_path)
     for path, read_paths in wanted.items():
         text = "".join(f"{read_path}\n" for read_path in sorted(read_paths))
+        # mypy cannot infer a lambda with a default, which binds this turn's text.
         _write(path, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8"))  # type: ignore[misc]
     formats = sorted((settings.lake.raw / "text_lines").glob("format_id=*"))
     for hour in hours:

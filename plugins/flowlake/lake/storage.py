@@ -314,7 +314,7 @@ class LocalStore:
         return Found(key, facts.st_size, file_etag(facts), modified, reason)
 
     def fetch(self, found: ListedObject, target: Path) -> None:
-        """Local objects are read where they are."""
+        """Never called: local objects are read where they are."""
         raise NotImplementedError
 
     def read_range(self, found: ListedObject, *, start: int | None, length: int) -> bytes:
@@ -497,6 +497,7 @@ def default_s3_client(source: Source) -> S3Client:
     if source.role_arn is None:
         return boto3.session.Session().client("s3", config=config)
     session = get_session()
+    # botocore has no public way to give a session credentials that renew themselves.
     session._credentials = _role_credentials(source.role_arn)  # type: ignore[attr-defined]
     return boto3.session.Session(botocore_session=session).client("s3", config=config)
 

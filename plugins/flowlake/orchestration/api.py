@@ -139,6 +139,7 @@ class AirflowApi:
 
     def _send(self, method: str, path: str, body: Mapping[str, object] | None, headers: dict[str, str]) -> Any:
         data = None if body is None else json.dumps(body).encode()
+        # Always the api server that was started here: the address is not a user's.
         request = urllib.request.Request(self.url + path, data=data, headers=headers, method=method)  # noqa: S310
         try:
             # No proxy: it is a call to this machine, whatever the environment says about others.

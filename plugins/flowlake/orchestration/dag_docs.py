@@ -64,6 +64,7 @@ def _render_dag(dag: DAG) -> str:
     ]
     rows = ["| task | does | after | retries | time limit |", "|---|---|---|---|---|"]
     assets: list[str] = []
+    # Airflow leaves this one untyped.
     for task in dag.topological_sort():  # type: ignore[no-untyped-call]
         after = ", ".join(f"`{name}`" for name in sorted(task.upstream_task_ids)) or "-"
         limit = _duration(task.execution_timeout)

@@ -31,7 +31,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import click
-import psutil  # type: ignore[import-untyped]
+import psutil  # type: ignore[import-untyped] # it ships no types
 
 from flowlake.errors import FlowlakeError
 from flowlake.orchestration.api import AirflowApi, ApiError
@@ -328,6 +328,7 @@ def _migrate(airflow: LocalAirflow, progress: Progress) -> None:
     log = airflow.log_folder / "db-migrate.log"
     with log.open("w") as output:
         command = [sys.executable, "-m", "airflow", "db", "migrate"]
+        # This interpreter and words of ours, no shell; likewise below.
         code = subprocess.call(command, stdout=output, stderr=subprocess.STDOUT, env=environment(airflow))  # noqa: S603
     if code != 0:
         message = f"Airflow's metadata database could not be prepared (exit code {code}): see {log}"

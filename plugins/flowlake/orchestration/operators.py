@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import psutil  # type: ignore[import-untyped]
+import psutil  # type: ignore[import-untyped] # it ships no types
 from airflow.sdk import BaseOperator  # noqa: TID253 - this package is where Airflow is imported
 from airflow.sdk.bases.operator import chain  # noqa: TID253
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowTaskTimeout  # noqa: TID253
