@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from flowlake.errors import FlowlakeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Mapping
+    from contextlib import AbstractContextManager
 
+    from flowlake.lake.lock import RunLock
+    from flowlake.lake.publish import HoursBlock
     from flowlake.lake.windows import Window
     from flowlake.quality.report import GateReport, Layer
     from flowlake.settings import Settings, Source
@@ -65,6 +68,8 @@ class Step:
     name: str
     summary: str
     run: Callable[[RunContext], StepReport]
+    marts: bool = False
+    """Whether it needs the marts for itself: all hours share them, and one version shows all of them."""
 
 
 def _register(context: RunContext) -> StepReport:
@@ -86,13 +91,13 @@ def _register(context: RunContext) -> StepReport:
 def _build_staging(context: RunContext) -> StepReport:
     from flowlake import dbt
     from flowlake.lake.duck import connect
-    from flowlake.lake.ledger import HourState, ensure_ledger, mark_hours
+    from flowlake.lake.ledger import StagingState, ensure_ledger, mark_staging
     from flowlake.lake.spool import ensure_spooled
 
     ensure_spooled(context.settings, context.window, s3_client=context.s3_client)
     with connect(context.settings, read_only=False) as connection:
         ensure_ledger(connection)
-        mark_hours(connection, context.window, HourState.STAGING, context.run_id)
+        mark_staging(connection, context.window, StagingState.BUILDING, context.run_id)
     built = dbt.build(context.settings, context.window, "staging")
     with connect(context.settings) as connection:
         row = connection.execute(
@@ -114,9 +119,11 @@ def _build_staging(context: RunContext) -> StepReport:
 def _build_marts(context: RunContext) -> StepReport:
     from flowlake import dbt
     from flowlake.lake.duck import connect
-    from flowlake.lake.ledger import HourState, mark_hours
+    from flowlake.lake.ledger import HourState, ensure_ledger, mark_hours, require_passed
 
     with connect(context.settings, read_only=False) as connection:
+        ensure_ledger(connection)
+        require_passed(connection, context.window)
         mark_hours(connection, context.window, HourState.BUILDING, context.run_id)
     built = dbt.build(context.settings, context.window, "marts")
     with connect(context.settings) as connection:
@@ -141,8 +148,6 @@ def _build_marts(context: RunContext) -> StepReport:
 
 
 def _gate(context: RunContext, layer_name: str) -> StepReport:
-    from flowlake.lake.duck import connect
-    from flowlake.lake.ledger import HourState, forget_pending_restatements, mark_hours
     from flowlake.quality.report import Layer
     from flowlake.quality.runner import validate
 
@@ -150,17 +155,27 @@ def _gate(context: RunContext, layer_name: str) -> StepReport:
     report = validate(context.settings, context.window, layer)
     for warning in report.warnings:
         log.warning("%s", warning.message)
-    if report.passed:
-        if layer is Layer.MARTS:
-            with connect(context.settings, read_only=False) as connection:
-                mark_hours(connection, context.window, HourState.VALIDATED, context.run_id)
-                forget_pending_restatements(connection)
-        return _gate_report(layer, report)
-    state = HourState.HELD if layer is Layer.STAGING else HourState.FAILED
     message = "; ".join(failure.message for failure in report.failures)
-    with connect(context.settings, read_only=False) as connection:
-        mark_hours(connection, context.window, state, context.run_id, message[:2000])
+    _mark_verdict(context, layer, report.passed, message[:2000] or None)
+    if report.passed:
+        return _gate_report(layer, report)
     raise GateFailed(f"the {layer.value} gate failed for {context.window}: {message} (pages: {report.pages})")
+
+
+def _mark_verdict(context: RunContext, layer: Layer, passed: bool, detail: str | None) -> None:
+    from flowlake.lake.duck import connect, retried
+    from flowlake.lake.ledger import HourState, StagingState, forget_pending_restatements, mark_hours, mark_staging
+    from flowlake.quality.report import Layer
+
+    with connect(context.settings, read_only=False) as connection:
+        if layer is Layer.STAGING:
+            staging = StagingState.PASSED if passed else StagingState.HELD
+            mark_staging(connection, context.window, staging, context.run_id, detail)
+            return
+        state = HourState.VALIDATED if passed else HourState.FAILED
+        mark_hours(connection, context.window, state, context.run_id, detail)
+        if passed:
+            retried(lambda: forget_pending_restatements(connection))
 
 
 def _gate_report(layer: Layer, report: GateReport) -> StepReport:
@@ -196,9 +211,14 @@ STEPS: tuple[Step, ...] = (
     Step("register", "find the window's objects, unpack each once, write the raw layer", _register),
     Step("build_staging", "parse every line into staging and account for each", _build_staging),
     Step("validate_staging", "Great Expectations over what arrived", _validate_staging),
-    Step("build_marts", "edges, devices, interfaces and reports of the hours that the window restates", _build_marts),
-    Step("validate_marts", "Great Expectations over what people will read", _validate_marts),
-    Step("publish", "move the readers' views to this state, all at once", _publish),
+    Step(
+        "build_marts",
+        "edges, devices, interfaces and reports of the hours that the window restates",
+        _build_marts,
+        marts=True,
+    ),
+    Step("validate_marts", "Great Expectations over what people will read", _validate_marts, marts=True),
+    Step("publish", "move the readers' views to this state, all at once", _publish, marts=True),
 )
 
 
@@ -214,42 +234,78 @@ def step_named(name: str) -> Step:
     raise FlowlakeError(f"there is no step {name!r}; the steps are {', '.join(step.name for step in STEPS)}")
 
 
-def run_step(name: str, context: RunContext, *, locked: bool = False) -> StepReport:
-    """Run one step under the run lock (unless the caller holds it) and log what it did."""
+def run_step(name: str, context: RunContext) -> StepReport:
+    """Run one step under the locks that it needs, and log what it did.
+
+    Where runs go side by side, the hour of another one may stand between the lake and its readers for a while, in
+    between two of its steps. `publish` then waits for it, without the lock, as long as any run waits for another.
+    """
+    from flowlake.lake.publish import HoursBlock
+
     step = step_named(name)
-    with _lock(context, step.name, locked):
-        started = time.monotonic()
-        report = replace(step.run(context), seconds=time.monotonic() - started)
-    counts = [f"{name}={count}" for name in COUNTS if (count := getattr(report, name)) is not None]
-    log.info("%s %s: %s", report.step, context.window, " ".join([*counts, f"seconds={report.seconds:.1f}"]))
-    return report
+    deadline = time.monotonic() + context.settings.lake.wait_minutes * 60
+    told = False
+    while True:
+        try:
+            with _lock(context, step.name, marts=step.marts):
+                return _run(step, context)
+        except HoursBlock as error:
+            if not _is_under_way(context, error) or time.monotonic() >= deadline:
+                raise
+            if not told:
+                log.warning("waiting for another run to end: %s", error)
+                told = True
+            time.sleep(1.0)
 
 
 def run_window(
-    context: RunContext, on_step: Callable[[Step, StepReport | None], None] | None = None
+    context: RunContext, on_step: Callable[[Step, StepReport | None], None] | None = None, only: Collection[str] = ()
 ) -> list[StepReport]:
-    """Run every step in order, holding the run lock throughout; the first error ends the run.
+    """Run every step in order, or only those named; the first error ends the run.
 
-    `on_step` is called with None before a step and with its report after it.
+    The window's hours are held throughout, the marts from the first step that needs them to the end. `on_step` is
+    called with None before a step and with its report after it.
     """
     reports = []
-    with _lock(context, "flowlake run", False):
+    in_marts = False
+    with _lock(context, "flowlake run", marts=False) as lock, ExitStack() as marts:
         for step in STEPS:
+            if only and step.name not in only:
+                continue
             if on_step:
                 on_step(step, None)
-            report = run_step(step.name, context, locked=True)
+            if step.marts and not in_marts:
+                marts.enter_context(lock.marts())
+                in_marts = True
+            lock.check()
+            report = _run(step, context)
             reports.append(report)
             if on_step:
                 on_step(step, report)
     return reports
 
 
-@contextmanager
-def _lock(context: RunContext, purpose: str, locked: bool) -> Iterator[None]:
-    if locked:
-        yield
-        return
-    from flowlake.lake.lock import run_lock
+def _run(step: Step, context: RunContext) -> StepReport:
+    started = time.monotonic()
+    report = replace(step.run(context), seconds=time.monotonic() - started)
+    counts = [f"{name}={count}" for name in COUNTS if (count := getattr(report, name)) is not None]
+    log.info("%s %s: %s", report.step, context.window, " ".join([*counts, f"seconds={report.seconds:.1f}"]))
+    return report
 
-    with run_lock(context.settings.lake.path, f"{purpose} {context.window} ({context.run_id})"):
-        yield
+
+def _is_under_way(context: RunContext, error: HoursBlock) -> bool:
+    """Whether all that blocks are hours that other runs are building, on a catalogue that takes several runs."""
+    if context.settings.lake.catalog is None:
+        return False
+    return all(state == "building" and hour not in context.window.hours for hour, state, _ in error.hours)
+
+
+def _lock(context: RunContext, purpose: str, *, marts: bool) -> AbstractContextManager[RunLock]:
+    from flowlake.lake.lock import Scope, run_lock
+
+    return run_lock(
+        context.settings,
+        f"{purpose} {context.window} ({context.run_id})",
+        scope=Scope.MARTS if marts else Scope.STAGING,
+        window=context.window,
+    )
