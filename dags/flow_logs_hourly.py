@@ -29,6 +29,11 @@ and it does not catch up by itself: past hours are run by a backfill.
 directory): sources, the lake's folder, thresholds of the gates. A source with `aws_conn_id` uses that Airflow
 connection for S3; the others use the machine's AWS credentials.
 
+**Hours side by side.** One run at a time, as the SQLite catalogue wants it. Where the lake's catalogue is PostgreSQL
+(`lake.catalog`), set `FLOWLAKE_MAX_ACTIVE_RUNS` for the scheduler and the DAG processor (4, say): hours are registered,
+staged and checked side by side, and wait for each other from `build_marts` on. A `publish` waits for the hours that
+others have begun.
+
 **A worked example.** To load 20 November 2026 from midnight to three in the afternoon:
 
     airflow backfill create --dag-id flow_logs_hourly --from-date 2026-11-20T00:00 --to-date 2026-11-20T14:00 \\
@@ -50,6 +55,7 @@ of the failed task's log, cure the cause, then *clear* the failed task: it and t
   stays silent: to let it pass, name a flow log that was retired in the settings (`gates.retired_flow_logs`), or set
   `gates.silent_flow_log` to `warn`, and clear this task.
 * `validate_marts`: as above; after a correction in the models clear `build_marts`.
+* Any task that says who holds the lake waited `lake.wait_minutes` for another run. Look at that one.
 * `publish`: the message names the hours that changed the marts and did not pass their gate. Cure and run those first,
   then clear it; everything becomes visible together.
 
@@ -63,7 +69,7 @@ from __future__ import annotations
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param  # noqa: TID253 - what a DAG file is for
 
-from flowlake.orchestration.defaults import DEFAULT_ARGS, START_DATE, Tag
+from flowlake.orchestration.defaults import DEFAULT_ARGS, START_DATE, Tag, max_active_runs
 from flowlake.orchestration.operators import ACCEPT_MISSING, step_tasks
 
 with DAG(
@@ -74,8 +80,7 @@ with DAG(
     schedule=CronDataIntervalTimetable("0 * * * *", timezone="UTC"),
     start_date=START_DATE,
     catchup=False,
-    # The lake has one writer at a time; runs that wait for its lock only hold worker slots.
-    max_active_runs=1,
+    max_active_runs=max_active_runs(),
     is_paused_upon_creation=True,
     default_args=DEFAULT_ARGS,
     params={

@@ -11,7 +11,7 @@ import pendulum
 import pytest
 
 from flowlake.orchestration.assets import PUBLISHED_TABLES
-from flowlake.orchestration.defaults import DEFAULT_ARGS, HOURLY_DAG, Tag
+from flowlake.orchestration.defaults import DEFAULT_ARGS, HOURLY_DAG, Tag, max_active_runs
 from flowlake.steps import STEPS
 
 DAGS = {"flow_logs_hourly"}
@@ -99,7 +99,16 @@ def test_nothing_is_built_before_its_gate_and_published_only_after_both(hourly: 
 
 
 def test_one_run_at_a_time(hourly: Any) -> None:
-    assert hourly.max_active_runs == 1
+    assert hourly.max_active_runs == 1  # what SQLite takes
+
+
+def test_more_runs_at_a_time_are_a_number_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLOWLAKE_MAX_ACTIVE_RUNS", "4")
+    assert max_active_runs() == 4
+    for wrong in ("0", "-1", "many", ""):
+        monkeypatch.setenv("FLOWLAKE_MAX_ACTIVE_RUNS", wrong)
+        with pytest.raises(ValueError, match="must be a number of runs"):
+            max_active_runs()
 
 
 def test_accept_missing_is_a_boolean_that_nothing_else_passes_for(hourly: Any) -> None:

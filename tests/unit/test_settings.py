@@ -43,7 +43,7 @@ def test_everything_can_be_set(tmp_path: Path) -> None:
             lookback_days: 3
             aws_conn_id: aws_prod
           - {name: copy, uri: /logs}
-        lake: {path: /lake}
+        lake: {path: /lake, catalog: "postgresql://me@db.internal:5432/lake?sslmode=require", wait_minutes: 5}
         target: duckdb
         gates: {max_malformed_share: 1, silent_flow_log: warn, retired_flow_logs: [fl-0a1b2c3d]}
         nat_gateways: [203.0.113.5, eni-0123456789abcdef0]
@@ -57,6 +57,8 @@ def test_everything_can_be_set(tmp_path: Path) -> None:
     assert settings.sources[0].lookback_days == 3
     assert settings.sources[0].arrival is Arrival.OBJECT_NAME
     assert not settings.sources[1].is_s3
+    assert settings.lake.catalog == "postgresql://me@db.internal:5432/lake?sslmode=require"
+    assert settings.lake.wait_minutes == 5
     assert settings.gates.max_malformed_share == 1.0
     assert settings.gates.silent_flow_log is Severity.WARN
     assert settings.device_names == {"10.0.0.5": "web", "fd00::5": "db"}
@@ -149,3 +151,38 @@ def test_the_file_is_found_by_argument_then_environment_then_folder(
     assert load_settings(environ={}).config_path == paths[2]
     with pytest.raises(SettingsError, match="there is no settings file"):
         load_settings(tmp_path / "none.yaml", environ={})
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("postgresql://me:secret@host/lake", "must not hold a password"),
+        ("postgresql://me:@host/lake", "must not hold a password"),
+        ("postgresql://me@host/lake?password=secret", "must not hold a password"),
+        ("host=h dbname=lake password=secret", "must be the URL of a PostgreSQL database"),
+        ("postgresql://me:se cret@host/lake", "must be the URL of a PostgreSQL database"),
+        ("mysql://me@host/lake", "must be the URL of a PostgreSQL database"),
+        ("postgresql://me@host", "must be the URL of a PostgreSQL database"),
+        ("postgresql://me@host:99999/lake", "must be the URL of a PostgreSQL database"),
+        ("postgresql://me@[host/lake", "must be the URL of a PostgreSQL database"),
+        ("postgresql://me@host/la'ke", "must be the URL of a PostgreSQL database"),
+        ("postgresql://me@host/lake?options=-cstatement_timeout=1", "may only have the options sslmode"),
+    ],
+)
+def test_a_catalogue_is_a_url_without_a_password_and_the_error_does_not_repeat_it(
+    tmp_path: Path, url: str, reason: str
+) -> None:
+    text = FOUR_LINES.replace("{path: lake}", f'{{path: lake, catalog: "{url}"}}')
+    with pytest.raises(SettingsError, match=rf"^lake\.catalog: {reason}") as in_file:
+        load(tmp_path, text)
+    with pytest.raises(SettingsError, match=f"^FLOWLAKE_CATALOG: {reason}") as in_environment:
+        load(tmp_path, FOUR_LINES, FLOWLAKE_CATALOG=url)
+    for failure in (in_file, in_environment):
+        assert "se" + "cret" not in str(failure.value)
+
+
+def test_the_catalogue_of_the_environment_stands_above_the_files(tmp_path: Path) -> None:
+    text = FOUR_LINES.replace("{path: lake}", "{path: lake, catalog: postgresql:///lake?host=/run/postgresql}")
+    assert load(tmp_path, text).lake.catalog == "postgresql:///lake?host=/run/postgresql"
+    assert load(tmp_path, text, FLOWLAKE_CATALOG="postgresql://h/other").lake.catalog == "postgresql://h/other"
+    assert load(tmp_path, FOUR_LINES, FLOWLAKE_CATALOG="").lake.catalog is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -13,6 +14,18 @@ HOURLY_DAG = "flow_logs_hourly"
 
 START_DATE = datetime(2015, 6, 1, tzinfo=UTC)
 """The month in which AWS announced VPC Flow Logs: no log is older, so any hour can be backfilled."""
+
+
+def max_active_runs() -> int:
+    """How many hours the DAG runs side by side: FLOWLAKE_MAX_ACTIVE_RUNS, else 1.
+
+    On the SQLite catalogue there is one writer at a time, and runs that wait for its lock only hold worker slots; on
+    PostgreSQL hours go side by side. Raises ValueError when the variable is no number from 1 on.
+    """
+    text = os.environ.get("FLOWLAKE_MAX_ACTIVE_RUNS", "1")
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f"FLOWLAKE_MAX_ACTIVE_RUNS must be a number of runs, 1 or more, but is {text!r}")
+    return int(text)
 
 
 class Tag(StrEnum):
