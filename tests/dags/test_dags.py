@@ -105,7 +105,7 @@ def test_one_run_at_a_time(hourly: Any) -> None:
 def test_more_runs_at_a_time_are_a_number_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLOWLAKE_MAX_ACTIVE_RUNS", "4")
     assert max_active_runs() == 4
-    for wrong in ("0", "-1", "many", ""):
+    for wrong in ("0", "-1", "many"):
         monkeypatch.setenv("FLOWLAKE_MAX_ACTIVE_RUNS", wrong)
         with pytest.raises(ValueError, match="must be a number of runs"):
             max_active_runs()

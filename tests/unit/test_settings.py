@@ -182,7 +182,7 @@ def test_a_catalogue_is_a_url_without_a_password_and_the_error_does_not_repeat_i
 
 
 def test_the_catalogue_of_the_environment_stands_above_the_files(tmp_path: Path) -> None:
-    text = FOUR_LINES.replace("{path: lake}", "{path: lake, catalog: postgresql:///lake?host=/run/postgresql}")
+    text = FOUR_LINES.replace("{path: lake}", '{path: lake, catalog: "postgresql:///lake?host=/run/postgresql"}')
     assert load(tmp_path, text).lake.catalog == "postgresql:///lake?host=/run/postgresql"
     assert load(tmp_path, text, FLOWLAKE_CATALOG="postgresql://h/other").lake.catalog == "postgresql://h/other"
     assert load(tmp_path, FOUR_LINES, FLOWLAKE_CATALOG="").lake.catalog is None

@@ -22,7 +22,7 @@ def max_active_runs() -> int:
     On the SQLite catalogue there is one writer at a time, and runs that wait for its lock only hold worker slots; on
     PostgreSQL hours go side by side. Raises ValueError when the variable is no number from 1 on.
     """
-    text = os.environ.get("FLOWLAKE_MAX_ACTIVE_RUNS", "1")
+    text = os.environ.get("FLOWLAKE_MAX_ACTIVE_RUNS") or "1"
     if not text.isdecimal() or int(text) < 1:
         raise ValueError(f"FLOWLAKE_MAX_ACTIVE_RUNS must be a number of runs, 1 or more, but is {text!r}")
     return int(text)

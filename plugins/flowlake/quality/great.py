@@ -6,6 +6,7 @@ here, each with its reason.
 
 from __future__ import annotations
 
+import fcntl
 import html
 import logging
 import shutil
@@ -161,17 +162,21 @@ class Evaluation:
 
     def publish(self, messages: Mapping[str, str]) -> None:
         """Store the results and write their pages; `messages` has the line to show for each check that failed."""
-        identifiers = []
-        for run in self._runs:
-            identifier = _validation_id(run, self._run_id)
-            self._context.validation_results_store.store_validation_results(
-                suite_validation_result=self._detailed(run, messages),
-                suite_validation_result_identifier=identifier,
-                expectation_suite_identifier=identifier.expectation_suite_identifier,
+        identified = [(_validation_id(run, self._run_id), self._detailed(run, messages)) for run in self._runs]
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with (self._folder / "pages.lock").open("a") as file:
+            # Gates of other hours may be at it too, and the index is made of what all of them stored.
+            fcntl.flock(file, fcntl.LOCK_EX)
+            for identifier, results in identified:
+                self._context.validation_results_store.store_validation_results(
+                    suite_validation_result=results,
+                    suite_validation_result_identifier=identifier,
+                    expectation_suite_identifier=identifier.expectation_suite_identifier,
+                )
+            _forget_old_runs(self._folder / "gx" / "validations")
+            self._context.build_data_docs(
+                site_names=[SITE], resource_identifiers=[identifier for identifier, _ in identified]
             )
-            identifiers.append(identifier)
-        _forget_old_runs(self._folder / "gx" / "validations")
-        self._context.build_data_docs(site_names=[SITE], resource_identifiers=identifiers)
 
     def close(self) -> None:
         """Let go of the lake: an open connection keeps its catalogue attached in this process."""
