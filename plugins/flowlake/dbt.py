@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowlake.errors import FlowlakeError
-from flowlake.lake.duck import CONFLICT, install_extensions
+from flowlake.lake.duck import install_extensions, is_overtaken
+from flowlake.lake.lock import build_lock
 from flowlake.lake.windows import format_hour
 
 if TYPE_CHECKING:
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-ATTEMPTS = 5
-"""How often a build is tried that other runs' commits overtake (PostgreSQL). Each try is whole: models replace."""
-
 PROJECT = Path(os.environ.get("FLOWLAKE_DBT_PROJECT", REPOSITORY / "dbt_project"))
 
 
@@ -87,14 +85,16 @@ def build(settings: Settings, window: Window, layer: str) -> DbtRun:
     """
     install_extensions()
     with _work_folder(settings) as folder:
-        for attempt in range(1, ATTEMPTS):
-            try:
+        try:
+            with build_lock(settings, f"{layer} of {window}", alone=False):
                 return _build(settings, window, layer, folder)
-            except DbtError as error:
-                if CONFLICT not in str(error):
-                    raise
-                log.warning("another run committed first (attempt %d of %d follows): %s", attempt + 1, ATTEMPTS, error)
-        return _build(settings, window, layer, folder)
+        except DbtError as error:
+            if not is_overtaken(str(error)):
+                raise
+            log.warning("another run committed first, building again while no other one builds: %s", error)
+        # Models replace what they write, so the second time is as whole as the first.
+        with build_lock(settings, f"{layer} of {window}, again", alone=True):
+            return _build(settings, window, layer, folder)
 
 
 @contextmanager

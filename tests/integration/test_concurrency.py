@@ -76,9 +76,13 @@ def test_two_runs_at_once_leave_what_one_clean_run_leaves(
         for window in (FIRST, SECOND)
     ]
     seen: set[tuple[Any, ...]] = set()
-    while any(run.poll() is None for run in runs):
-        seen.add(published(lake))
-        time.sleep(0.3)
+    try:
+        while any(run.poll() is None for run in runs):
+            seen.add(published(lake))
+            time.sleep(0.3)
+    finally:
+        for run in runs:
+            run.kill()
     outputs = [run.communicate() for run in runs]
     assert [run.returncode for run in runs] == [0, 0], outputs
     one, other = (json.loads(out.splitlines()[-1]) for out, _ in outputs)

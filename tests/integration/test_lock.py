@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 
+from flowlake import dbt
 from flowlake.lake.duck import LakeError, connect, lake_exists
-from flowlake.lake.lock import LockError, Scope, run_lock
+from flowlake.lake.lock import LockError, Scope, build_lock, run_lock
 from flowlake.lake.windows import Window
 
 NOON, ONE = Window.parse("2026-11-20T12", "2026-11-20T13"), Window.parse("2026-11-20T13", "2026-11-20T14")
@@ -159,3 +160,43 @@ def test_first_writers_of_an_empty_lake_do_not_fail_each_other(tmp_path: Path, m
     assert [writer.wait(timeout=120) for writer in writers] == [0, 0, 0]
     rows = lake.rows("select arrival_hour, count(*) from lake.ops.windows group by 1 order by 1")
     assert json.dumps(rows) == json.dumps([[f"2026-11-20T{hour}", 1] for hour in (12, 13, 14, 15)])
+
+
+def test_a_build_that_another_one_overtook_is_done_again_alone(
+    lake: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    impatient = replace(lake.settings, lake=replace(lake.settings.lake, wait_minutes=0))
+    others: list[bool] = []
+
+    def build(*_: object) -> dbt.DbtRun:
+        try:
+            with build_lock(impatient, "another build", alone=False):
+                others.append(True)
+        except LockError:
+            others.append(False)
+        if len(others) == 1:
+            raise dbt.DbtError("dbt: lines failed (1 in all): Failed to commit. Transaction conflict - attempting to")
+        return dbt.DbtRun(models=1, tests=0, seconds_by_node={})
+
+    monkeypatch.setattr(dbt, "_build", build)
+    assert dbt.build(lake.settings, NOON, "staging").models == 1
+    # On SQLite there are no others: the run lock is everything's.
+    assert others == [True, lake.settings.lake.catalog is None]
+    assert "another run committed first" in caplog.text
+
+
+def test_a_build_that_fails_by_itself_is_not_done_again(lake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(*_: object) -> dbt.DbtRun:
+        raise dbt.DbtError("dbt: lines failed (1 in all): No space left on device")
+
+    monkeypatch.setattr(dbt, "_build", build)
+    with pytest.raises(dbt.DbtError, match="No space left"):
+        dbt.build(lake.settings, NOON, "staging")
+
+
+def test_two_builds_at_once_work_in_folders_of_their_own(lake: Any) -> None:
+    with dbt._work_folder(lake.settings) as one, dbt._work_folder(lake.settings) as other:
+        assert (one.name, other.name) == ("dbt", "beside-1")
+        assert (other / "spill").is_dir()
+    with dbt._work_folder(lake.settings) as again:
+        assert again == one

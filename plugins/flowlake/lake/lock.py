@@ -86,11 +86,7 @@ def run_lock(
         with _file_lock(settings, purpose, waiting):
             yield RunLock()
         return
-    holder = f"{os.getpid()}@{socket.gethostname().split('.')[0][:16]} {purpose}"
-    with postgres(settings, holder[:_APPLICATION_NAME_BYTES]) as connection:
-        # dbt inherits the socket (flowlake.dbt); the server keeps the session, and its locks, until the last one ends.
-        os.set_inheritable(connection.fileno(), True)
-        lock = _AdvisoryLock(connection, waiting)
+    with _session(settings, purpose, waiting) as lock:
         lock.take("lake", shared=scope is not Scope.LAKE)
         if scope is not Scope.LAKE:
             if window is None:
@@ -100,6 +96,33 @@ def run_lock(
             lock.take("marts")
         yield lock
         lock.check()
+
+
+@contextmanager
+def build_lock(settings: Settings, purpose: str, *, alone: bool) -> Iterator[None]:
+    """Build tables beside others who do, or alone, below a `run_lock`.
+
+    Two runs that replace rows of one table overtake each other's commits, and the longer one would do so for ever.
+    On SQLite a run is alone anyhow.
+
+    Raises:
+        LockError: after `lake.wait_minutes`, or when the connection that held the lock was lost.
+    """
+    if settings.lake.catalog is None:
+        yield
+        return
+    with _session(settings, purpose, _Waiting(settings, 0.5)) as lock:
+        lock.take("builds", shared=not alone)
+        yield
+
+
+@contextmanager
+def _session(settings: Settings, purpose: str, waiting: _Waiting) -> Iterator[_AdvisoryLock]:
+    holder = f"{os.getpid()}@{socket.gethostname().split('.')[0][:16]} {purpose}"
+    with postgres(settings, holder[:_APPLICATION_NAME_BYTES]) as connection:
+        # dbt inherits the socket (flowlake.dbt); the server keeps the session, and its locks, until the last one ends.
+        os.set_inheritable(connection.fileno(), True)
+        yield _AdvisoryLock(connection, waiting)
 
 
 class _Waiting:
@@ -133,7 +156,7 @@ class _AdvisoryLock(RunLock):
     """Session-level advisory locks of PostgreSQL.
 
     Everyone takes them in one order, so that no two runs wait for each other: the lake, the hours from the latest to
-    the earliest (a run that finds that it needs earlier hours as well goes on in that order), the marts.
+    the earliest (a run that finds that it needs earlier hours as well goes on in that order), the marts, the builds.
     """
 
     def __init__(self, connection: Any, waiting: _Waiting) -> None:
