@@ -24,8 +24,9 @@ T = TypeVar("T")
 EXTENSIONS = ("ducklake", "sqlite_scanner", "postgres_scanner", "inet")
 """Installed from pinned packages: nothing is downloaded at run time. dbt's profile loads the same ones."""
 
-_OVERTAKEN = ("Transaction conflict", "Exceeded the maximum retry count")
-"""What DuckLake says of a commit that another one overtook: nothing was written, the same work can be done again."""
+_OVERTAKEN = ("Transaction conflict", "Exceeded the maximum retry count", "already exists")
+"""What DuckDB says where another writer's commit came first: nothing was written, the same work can be done again. The
+last one is the first runs' on an empty lake: each finds no table, and makes it."""
 
 ATTEMPTS = 10
 """How often a small transaction is tried. Others commit in between each time, so somebody always gets on."""
@@ -72,7 +73,7 @@ def attach(connection: Any, settings: Settings, alias: str = "lake", *, read_onl
     attaching = f"attach {literal(f'ducklake:{catalog}')} as {alias} ({', '.join(options)})"
     try:
         # Two first runs on an empty database make the catalogue's own tables at the same time, and one of them fails.
-        retried(lambda: connection.execute(attaching), cures=lambda message: "already exists" in message)
+        retried(lambda: connection.execute(attaching))
     except duckdb.Error as error:
         reason = str(error).splitlines()[0]
         raise LakeError(f"the lake at {_place(settings)} cannot be opened: {reason}") from error
@@ -121,18 +122,15 @@ def is_overtaken(message: str) -> bool:
     return any(words in message for words in _OVERTAKEN)
 
 
-def retried(work: Callable[[], T], cures: Callable[[str], bool] = is_overtaken) -> T:
-    """What `work` returns, done again while another writer's commit overtakes its own; it must be whole each time.
-
-    `cures` says of an error's message whether doing it again is a cure.
-    """
+def retried(work: Callable[[], T]) -> T:
+    """What `work` returns, done again while another writer's commit overtakes its own; it must be whole each time."""
     import duckdb
 
     for attempt in range(1, ATTEMPTS):
         try:
             return work()
         except duckdb.Error as error:
-            if not cures(str(error)):
+            if not is_overtaken(str(error)):
                 raise
             log.info("another run wrote the lake's catalogue first: attempt %d of %d", attempt + 1, ATTEMPTS)
             time.sleep(random.uniform(0.05, 0.2) * attempt)  # noqa: S311 - spreads writers, guards no secret

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from flowlake.lake.duck import attach, install_extensions, lake_exists, literal
-from flowlake.lake.windows import HOUR_FORMAT, Window
+from flowlake.lake.windows import HOUR_FORMAT, Window, format_hour
 from flowlake.quality.report import Finding, GateError, GateReport, Layer
 from flowlake.quality.suites import (
     REPORT_TOTALS,
     TABLES,
+    VOLUME_HISTORY,
     Check,
     ReportTotals,
     marts_checks,
@@ -110,6 +111,7 @@ def _lake(settings: Settings, window: Window, layer: Layer) -> Iterator[tuple[st
             _add_view(connection, table, schema)
         if layer is Layer.STAGING:
             _add_objects(connection, settings.lake.raw, window)
+            _keep_coverage(connection, window)
         yield url, connection
     finally:
         pooled.close()
@@ -144,6 +146,19 @@ def _add_objects(connection: Any, raw: Path, window: Window) -> None:
     connection.execute(
         _sql("create view objects as select * from read_parquet([$files], $options)", files=found, options=options)
     )
+
+
+def _keep_coverage(connection: Any, window: Window) -> None:
+    """Compute once what the view of coverage says of the hours that checks look at: it reads all hours to say it."""
+    since = format_hour(window.start - VOLUME_HISTORY)
+    connection.execute(
+        _sql(
+            "create table coverage as from int_coverage__expected where arrival_hour >= $since and arrival_hour < $end",
+            since=literal(since),
+            end=literal(format_hour(window.end)),
+        )
+    )
+    connection.execute("create or replace view int_coverage__expected as from coverage")
 
 
 def _finding(connection: Any, layer: Layer, check: Check, rows: Path, page: Path) -> Finding:
