@@ -26,7 +26,7 @@ from flowlake import __version__
 from flowlake.errors import FlowlakeError
 from flowlake.lake.windows import Window, WindowError, parse_hour
 from flowlake.settings import Settings, SettingsError, load_settings
-from flowlake.steps import STEPS, RunContext, Step, StepReport, run_step, run_window
+from flowlake.steps import STEPS, RunContext, run_window
 
 DEBUG_VARIABLE = "FLOWLAKE_DEBUG"
 FAILED, MISTAKE, UNEXPECTED, INTERRUPTED, NO_READER = 1, 2, 70, 130, 141
@@ -181,7 +181,7 @@ def run_command(
     context = RunContext(settings, window, f"cli-{now:%Y%m%dT%H%M%SZ}-{os.getpid()}", accept_missing=accept_missing)
     started = time.monotonic()
     with showing(StepProgress(console, names)) as progress:
-        reports = _run_steps(names, context, progress.on_step) if only else run_window(context, progress.on_step)
+        reports = run_window(context, progress.on_step, only=only)
     seconds = time.monotonic() - started
     published = next((report for report in reports if report.step == "publish"), None)
     if published is None:
@@ -192,22 +192,6 @@ def run_command(
         f"{window}: published {counted(tables, 'table') if isinstance(tables, int) else 'the tables'}"
         f" at version {published.details.get('version')} in {seconds:.1f} s"
     )
-
-
-def _run_steps(
-    names: Sequence[str], context: RunContext, on_step: Callable[[Step, StepReport | None], None]
-) -> list[StepReport]:
-    """Some of the steps, under one lock."""
-    from flowlake.lake.lock import run_lock
-
-    reports = []
-    with run_lock(context.settings.lake.path, f"flowlake run {context.window} ({context.run_id})"):
-        for step in STEPS:
-            if step.name in names:
-                on_step(step, None)
-                reports.append(run_step(step.name, context, locked=True))
-                on_step(step, reports[-1])
-    return reports
 
 
 @cli.command("inspect", short_help="Show what a window would read and what looks wrong.")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from flowlake.errors import FlowlakeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from flowlake.lake.windows import Window
     from flowlake.quality.report import GateReport, Layer
@@ -39,6 +39,8 @@ class RunContext:
     """Makes an S3 client for a source; None: boto3's usual credentials."""
     accept_missing: bool = False
     """Drop the rows of objects that were registered before and are gone from the source."""
+    overtaken: tuple[str, ...] | None = None
+    """The recorded overtaken hours (lake.overtaken), where the run has looked them up already."""
 
 
 COUNTS = ("objects", "lines", "records", "bytes")
@@ -55,6 +57,10 @@ class StepReport:
     lines: int | None = None
     records: int | None = None
     bytes: int | None = None
+    window: Window | None = None
+    """What the step worked on: the window of its context, or its hull with the overtaken hours."""
+    overtaken: tuple[str, ...] = ()
+    """Arrival hours that are recorded as holding objects which were overwritten since."""
     details: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -79,6 +85,8 @@ def _register(context: RunContext) -> StepReport:
         objects=report.objects,
         lines=report.lines,
         bytes=report.bytes,
+        window=report.window,
+        overtaken=report.overtaken,
         details={"unreadable": report.unreadable, "problems": report.problems},
     )
 
@@ -87,11 +95,13 @@ def _build_staging(context: RunContext) -> StepReport:
     from flowlake import dbt
     from flowlake.lake.duck import connect
     from flowlake.lake.ledger import HourState, ensure_ledger, mark_hours
+    from flowlake.lake.overtaken import ensure_table
     from flowlake.lake.spool import ensure_spooled
 
     ensure_spooled(context.settings, context.window, s3_client=context.s3_client)
     with connect(context.settings, read_only=False) as connection:
         ensure_ledger(connection)
+        ensure_table(connection)
         mark_hours(connection, context.window, HourState.STAGING, context.run_id)
     built = dbt.build(context.settings, context.window, "staging")
     with connect(context.settings) as connection:
@@ -219,25 +229,50 @@ def run_step(name: str, context: RunContext, *, locked: bool = False) -> StepRep
     step = step_named(name)
     with _lock(context, step.name, locked):
         started = time.monotonic()
-        report = replace(step.run(context), seconds=time.monotonic() - started)
+        report = _run_over_hull(step, context)
+        report = replace(report, seconds=time.monotonic() - started)
     counts = [f"{name}={count}" for name in COUNTS if (count := getattr(report, name)) is not None]
-    log.info("%s %s: %s", report.step, context.window, " ".join([*counts, f"seconds={report.seconds:.1f}"]))
+    log.info("%s %s: %s", report.step, report.window, " ".join([*counts, f"seconds={report.seconds:.1f}"]))
     return report
 
 
+def _run_over_hull(step: Step, context: RunContext) -> StepReport:
+    """Run a step over its window and the overtaken hours before the window's end (docs/adr/0012-overtaken-objects.md).
+
+    A step on its own looks them up: another run may have found such hours since, or dealt with them.
+    """
+    from flowlake.lake.overtaken import advance, begin_again, recorded_hours, widened
+
+    recorded = recorded_hours(context.settings) if context.overtaken is None else context.overtaken
+    hull = widened(context.window, recorded)
+    if hull != context.window:
+        log.warning("%s %s works on %s, for objects of earlier hours were overwritten", step.name, context.window, hull)
+    is_concerned = not set(recorded).isdisjoint(hull.hours)
+    if is_concerned and step.name == "register":
+        begin_again(context.settings, hull)
+    report = step.run(replace(context, window=hull))
+    if is_concerned:
+        advance(context.settings, hull, step.name)
+    return replace(report, window=report.window or hull, overtaken=tuple({*recorded, *report.overtaken}))
+
+
 def run_window(
-    context: RunContext, on_step: Callable[[Step, StepReport | None], None] | None = None
+    context: RunContext,
+    on_step: Callable[[Step, StepReport | None], None] | None = None,
+    *,
+    only: Collection[str] = (),
 ) -> list[StepReport]:
-    """Run every step in order, holding the run lock throughout; the first error ends the run.
+    """Run every step in order (or `only` some), holding the run lock throughout; the first error ends the run.
 
     `on_step` is called with None before a step and with its report after it.
     """
     reports = []
     with _lock(context, "flowlake run", False):
-        for step in STEPS:
+        for step in [step for step in STEPS if not only or step.name in only]:
             if on_step:
                 on_step(step, None)
             report = run_step(step.name, context, locked=True)
+            context = replace(context, window=report.window or context.window, overtaken=report.overtaken)
             reports.append(report)
             if on_step:
                 on_step(step, report)

@@ -14,7 +14,7 @@ import click
 import pytest
 
 import flowlake.inspection
-from flowlake import cli
+from flowlake import cli, steps
 from flowlake.lake.duck import connect
 from flowlake.lake.windows import Window
 from flowlake.sample import SampleSpec, generate
@@ -414,7 +414,7 @@ def test_inspect_leaves_a_lake_as_it_is_and_names_silent_flow_logs(
 
 
 def _fake_run(reports: dict[str, StepReport], fails: str = "") -> Any:
-    def run_window(context: RunContext, on_step: Any) -> list[StepReport]:
+    def run_window(context: RunContext, on_step: Any, *, only: Any) -> list[StepReport]:
         done = []
         for step in STEPS:
             on_step(step, None)
@@ -472,7 +472,7 @@ def test_single_steps_run_in_their_order_and_publish_nothing_by_themselves(
         assert context.accept_missing
         return StepReport(name)
 
-    monkeypatch.setattr(cli, "run_step", run_step)
+    monkeypatch.setattr(steps, "run_step", run_step)
     arguments = ["run", *HOURS, "--step", "build_staging", "--step", "register", "--accept-missing"]
     assert cli.run(arguments) == 0
     assert ran == [("register", True), ("build_staging", True)]

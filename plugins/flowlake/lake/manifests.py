@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowlake.lake.objects import Kind, ObjectRow, objects_schema
+from flowlake.lake.objects import Kind, ObjectRow, Status, objects_schema
 from flowlake.records.formats import Format
 
 if TYPE_CHECKING:
@@ -56,6 +56,21 @@ def read_objects(settings: Settings, hour: str) -> list[ObjectRow] | None:
         # In this thread: one of Arrow's own could let go of the file while the interpreter shuts down, and abort it.
         rows = parquet.ParquetFile(file).read(use_threads=False).cast(objects_schema()).to_pylist()
     return [ObjectRow(**{**row, "unknown_fields": tuple(row["unknown_fields"] or ())}) for row in rows]
+
+
+def read_uris(settings: Settings, hour: str) -> dict[str, bool]:
+    """The objects that are registered in an arrival hour, and whether each is readable."""
+    from pyarrow import parquet
+
+    path = objects_path(settings, hour)
+    if not path.is_file():
+        return {}
+    with path.open("rb") as file:
+        table = parquet.ParquetFile(file).read(columns=["uri", "status"], use_threads=False)
+    statuses = table.column("status").to_pylist()
+    return {
+        uri: status == Status.READABLE for uri, status in zip(table.column("uri").to_pylist(), statuses, strict=True)
+    }
 
 
 def write_objects(settings: Settings, hour: str, rows: Sequence[ObjectRow]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -98,12 +98,12 @@ class Store(Protocol):
 class Listing:
     """The objects of a source.
 
-    `arrived` are those whose arrival hour lies in the window; `uris` are all that were listed on the way, whenever
-    they arrived. `trees` are the AWSLogs folders that were found.
+    `arrived` are those whose arrival hour lies in the window; `hours` has the arrival hour of each that was listed on
+    the way, by its uri. `trees` are the AWSLogs folders that were found.
     """
 
     arrived: tuple[ListedObject, ...]
-    uris: frozenset[str]
+    hours: Mapping[str, str]
     trees: tuple[str, ...]
 
 
@@ -121,7 +121,7 @@ def list_source(store: Store, source: Source, window: Window, *, key: str) -> Li
     arrived = sorted((item for item in listed if item.arrival_hour in hours), key=lambda item: item.uri)
     return Listing(
         arrived=tuple(arrived),
-        uris=frozenset(item.uri for item in listed),
+        hours={item.uri: item.arrival_hour for item in listed},
         trees=tuple(tree for tree, _ in trees),
     )
 
