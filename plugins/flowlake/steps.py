@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from flowlake.errors import FlowlakeError
+from flowlake.errors import FlowlakeError, storage_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -95,15 +95,18 @@ def _build_staging(context: RunContext) -> StepReport:
     from flowlake import dbt
     from flowlake.lake.duck import connect
     from flowlake.lake.ledger import HourState, ensure_ledger, mark_hours
+    from flowlake.lake.manifests import require_registered
     from flowlake.lake.overtaken import ensure_table
-    from flowlake.lake.spool import ensure_spooled
+    from flowlake.lake.spool import ensure_spooled, unchanged
 
+    require_registered(context.settings, context.window)
     ensure_spooled(context.settings, context.window, s3_client=context.s3_client)
     with connect(context.settings, read_only=False) as connection:
         ensure_ledger(connection)
         ensure_table(connection)
         mark_hours(connection, context.window, HourState.STAGING, context.run_id)
-    built = dbt.build(context.settings, context.window, "staging")
+    with unchanged(context.settings, context.window):
+        built = dbt.build(context.settings, context.window, "staging")
     with connect(context.settings) as connection:
         row = connection.execute(
             "select count(*), sum(registered_lines), sum(records), sum(object_bytes) "
@@ -227,7 +230,7 @@ def step_named(name: str) -> Step:
 def run_step(name: str, context: RunContext, *, locked: bool = False) -> StepReport:
     """Run one step under the run lock (unless the caller holds it) and log what it did."""
     step = step_named(name)
-    with _lock(context, step.name, locked):
+    with storage_errors(), _lock(context, step.name, locked):
         started = time.monotonic()
         report = _run_over_hull(step, context)
         report = replace(report, seconds=time.monotonic() - started)
@@ -267,7 +270,7 @@ def run_window(
     `on_step` is called with None before a step and with its report after it.
     """
     reports = []
-    with _lock(context, "flowlake run", False):
+    with storage_errors(), _lock(context, "flowlake run", False):
         for step in [step for step in STEPS if not only or step.name in only]:
             if on_step:
                 on_step(step, None)

@@ -43,12 +43,13 @@ class Logs:
     root: Path
 
     def put(self, flow_log: str, named: str, *, arrived: str, packets: tuple[int, ...] = (3,), lines: int = 1) -> Path:
-        """Write an object of conversations between two hosts, `packets` each; named and arrived like 2026-11-20T12:05."""
+        """Write an object of a host's conversations, `packets` each; `named` and `arrived` like 2026-11-20T12:05."""
         named_at = datetime.fromisoformat(named).replace(tzinfo=UTC)
         begun = int(named_at.timestamp())
+        log = flow_log[-1]
         records = [
-            f"2 {ACCOUNT} eni-{flow_log} 10.0.0.1 10.0.0.{2 + line % 50} {40000 + line} 443 6 {count} {count * 100} "
-            f"{begun} {begun + 60} ACCEPT OK"
+            f"2 {ACCOUNT} eni-{flow_log} 10.0.{log}.1 10.1.{log}.{line % 250} {40000 + line} 443 6 {count} {count * 100}"
+            f" {begun} {begun + 60} ACCEPT OK"
             for count in packets
             for line in range(lines)
         ]

@@ -712,7 +712,7 @@ def test_an_object_that_is_overwritten_again_leaves_every_hour_that_held_it(logs
         logs.put(DAY + name(at="20261120T1110"), arrived=f"2026-11-20T{hour}:20")
         # As if the second registration had not looked back.
         logs.put(DAY + name("fl-2", at=f"20261120T{hour}10"), arrived=f"2026-11-20T{hour}:20")
-        write_objects(logs.settings, f"2026-11-20T{hour}", [row for row in inspected(logs, window)])
+        write_objects(logs.settings, f"2026-11-20T{hour}", inspected(logs, window))
     logs.put(DAY + name(at="20261120T1110"), arrived="2026-11-20T13:20")
     report = register(logs.settings, LATER)
     assert report.overtaken == ("2026-11-20T11", "2026-11-20T12")

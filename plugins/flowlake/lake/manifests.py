@@ -13,15 +13,21 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flowlake.errors import FlowlakeError
 from flowlake.lake.objects import Kind, ObjectRow, Status, objects_schema
 from flowlake.records.formats import Format
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from flowlake.lake.windows import Window
     from flowlake.settings import Settings
 
 MANIFEST = "manifest"
+
+
+class NotRegistered(FlowlakeError):
+    """A step was asked for that needs what register writes."""
 
 
 def objects_path(settings: Settings, hour: str) -> Path:
@@ -71,6 +77,13 @@ def read_uris(settings: Settings, hour: str) -> dict[str, bool]:
     return {
         uri: status == Status.READABLE for uri, status in zip(table.column("uri").to_pylist(), statuses, strict=True)
     }
+
+
+def require_registered(settings: Settings, window: Window) -> None:
+    """Raise NotRegistered when an hour of the window was never registered."""
+    for hour in window.hours:
+        if not objects_path(settings, hour).is_file():
+            raise NotRegistered(f"the hour {hour} was never registered: run the step register first")
 
 
 def write_objects(settings: Settings, hour: str, rows: Sequence[ObjectRow]) -> None:

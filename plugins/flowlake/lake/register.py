@@ -29,6 +29,7 @@ from flowlake.lake.spool import Spool
 from flowlake.lake.storage import (
     S3ClientFactory,
     SourceError,
+    SourceMistake,
     Store,
     list_source,
     open_store,
@@ -231,7 +232,7 @@ def _find(settings: Settings, window: Window, s3_client: S3ClientFactory | None)
             if listed.uri in owners:
                 other = source_key(settings, owners[listed.uri])
                 message = f"{key} and {other} both hold {shown(listed.uri)}: sources must not overlap"
-                raise SourceError(message)
+                raise SourceMistake(message)
             owners[listed.uri] = source
             items.append(_Item(listed, source, store))
         hours |= listing.hours
