@@ -181,7 +181,7 @@ def run_command(
     context = RunContext(settings, window, f"cli-{now:%Y%m%dT%H%M%SZ}-{os.getpid()}", accept_missing=accept_missing)
     started = time.monotonic()
     with showing(StepProgress(console, names)) as progress:
-        reports = run_window(context, progress.on_step, only=only)
+        reports = run_window(context, progress.on_step, only)
     seconds = time.monotonic() - started
     published = next((report for report in reports if report.step == "publish"), None)
     if published is None:

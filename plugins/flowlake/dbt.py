@@ -6,26 +6,34 @@ it needs goes in by its command line and its environment, what it did comes back
 
 from __future__ import annotations
 
+import fcntl
+import itertools
 import json
 import logging
 import os
 import shutil
 import subprocess
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowlake.errors import FlowlakeError
-from flowlake.lake.duck import install_extensions
+from flowlake.lake.duck import CONFLICT, install_extensions
 from flowlake.lake.windows import format_hour
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from flowlake.lake.windows import Window
     from flowlake.settings import Settings
 
 log = logging.getLogger(__name__)
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+ATTEMPTS = 5
+"""How often a build is tried that other runs' commits overtake (PostgreSQL). Each try is whole: models replace."""
+
 PROJECT = Path(os.environ.get("FLOWLAKE_DBT_PROJECT", REPOSITORY / "dbt_project"))
 
 
@@ -61,6 +69,11 @@ def run_variables(settings: Settings) -> dict[str, object]:
     }
 
 
+def _output(settings: Settings) -> str:
+    """The output of dbt's profile that is this target on this catalogue."""
+    return settings.target.value if settings.lake.catalog is None else f"{settings.target.value}_postgresql"
+
+
 def manifest_path(settings: Settings, layer: str) -> Path:
     """The manifest of the last build of a layer that succeeded, compiled queries included."""
     return settings.lake.path.resolve() / "dbt" / f"manifest-{layer}.json"
@@ -73,9 +86,42 @@ def build(settings: Settings, window: Window, layer: str) -> DbtRun:
         DbtError: with the first failing node and its message; all of dbt's log lies in `<lake>/dbt/logs`.
     """
     install_extensions()
+    with _work_folder(settings) as folder:
+        for attempt in range(1, ATTEMPTS):
+            try:
+                return _build(settings, window, layer, folder)
+            except DbtError as error:
+                if CONFLICT not in str(error):
+                    raise
+                log.warning("another run committed first (attempt %d of %d follows): %s", attempt + 1, ATTEMPTS, error)
+        return _build(settings, window, layer, folder)
+
+
+@contextmanager
+def _work_folder(settings: Settings) -> Iterator[Path]:
+    """A folder that no other dbt works in: `<lake>/dbt`, else the first free one of those for runs side by side.
+
+    dbt's target (what it parsed before, what it compiles) and DuckDB's spill belong to one process at a time. A folder
+    is free when nobody has its lock, so killed runs leave none behind; dbt inherits the lock as it does the run's.
+    """
     home = settings.lake.path.resolve() / "dbt"
-    (home / "spill").mkdir(parents=True, exist_ok=True)
-    target = home / "target"
+    for number in itertools.count():
+        folder = home / f"beside-{number}" if number else home
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "in_use.lock").open("a") as file:
+            os.set_inheritable(file.fileno(), True)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            (folder / "spill").mkdir(exist_ok=True)
+            yield folder
+            return
+
+
+def _build(settings: Settings, window: Window, layer: str, folder: Path) -> DbtRun:
+    home = settings.lake.path.resolve() / "dbt"
+    target = folder / "target"
     command = [
         str(executable()),
         "--no-use-colors",
@@ -87,7 +133,7 @@ def build(settings: Settings, window: Window, layer: str) -> DbtRun:
         "--profiles-dir",
         str(PROJECT),
         "--target",
-        settings.target.value,
+        _output(settings),
         "--target-path",
         str(target),
         "--vars",
@@ -101,7 +147,9 @@ def build(settings: Settings, window: Window, layer: str) -> DbtRun:
     environment = {
         **os.environ,
         "FLOWLAKE_LAKE_PATH": str(settings.lake.path.resolve()),
-        "FLOWLAKE_TARGET": settings.target.value,
+        "FLOWLAKE_TARGET": _output(settings),
+        "FLOWLAKE_CATALOG": settings.lake.catalog or "",
+        "FLOWLAKE_SPILL": str(folder / "spill"),
         "FLOWLAKE_ARRIVAL_FROM": format_hour(window.start),
         "FLOWLAKE_ARRIVAL_TO": format_hour(window.end),
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
@@ -113,7 +161,7 @@ def build(settings: Settings, window: Window, layer: str) -> DbtRun:
     results = target / "run_results.json"
     results.unlink(missing_ok=True)
     tail: list[str] = []
-    # The run lock is inherited (close_fds): if this process is killed, the lake stays locked until dbt has ended too.
+    # The run lock and the folder's are inherited (close_fds): if this process is killed, they stay until dbt has ended.
     with subprocess.Popen(  # noqa: S603 - our own executable, arguments from checked settings, no shell
         command,
         env=environment,
@@ -141,8 +189,9 @@ def build(settings: Settings, window: Window, layer: str) -> DbtRun:
             f"the whole log is {home / 'logs' / 'dbt.log'}"
         )
     manifest = manifest_path(settings, layer)
-    shutil.copy(target / "manifest.json", manifest.with_suffix(".new"))
-    manifest.with_suffix(".new").replace(manifest)
+    copied = target / f"{manifest.name}.new"
+    shutil.copy(target / "manifest.json", copied)
+    copied.replace(manifest)
     return DbtRun(
         models=sum(result["unique_id"].startswith("model.") for result in outcome),
         tests=sum(result["unique_id"].startswith("test.") for result in outcome),

@@ -24,6 +24,7 @@ from enum import StrEnum
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, cast, get_args, get_origin, get_type_hints
+from urllib.parse import parse_qs, urlsplit
 
 import yaml
 
@@ -31,6 +32,7 @@ from flowlake.errors import FlowlakeError
 
 CONFIG_VARIABLE = "FLOWLAKE_CONFIG"
 LAKE_PATH_VARIABLE = "FLOWLAKE_LAKE_PATH"
+CATALOG_VARIABLE = "FLOWLAKE_CATALOG"
 TARGET_VARIABLE = "FLOWLAKE_TARGET"
 DEFAULT_CONFIG = Path("flowlake.yaml")
 
@@ -97,6 +99,34 @@ def _lake_path(value: Path) -> Path:
     # Such characters would turn the lake's own paths into patterns for DuckDB, or break the lines of a manifest.
     if set(str(value)) & set("*?[") or not str(value).isprintable():
         message = "must not hold *, ?, [ or control characters"
+        raise ValueError(message)
+    return value
+
+
+_CATALOG_OPTIONS = ("sslmode", "sslrootcert", "sslcert", "sslkey", "connect_timeout", "host")
+"""What may stand behind the `?` of a catalogue's URL; libpq knows these, and none is a secret."""
+
+
+def _catalog(value: str | None) -> str | None:
+    # No message here repeats the value: whoever wrote a password into it should not find it in a log as well.
+    if value is None:
+        return None
+    try:
+        parts = urlsplit(value if re.fullmatch(r"[\w.~%:/?@&=+,\[\]-]+", value, re.ASCII) else "")
+        options = parse_qs(parts.query, keep_blank_values=True)
+        has_host = bool(parts.hostname or "host" in options) and parts.port != 0
+    except ValueError:
+        parts, options, has_host = urlsplit(""), {}, False
+    if parts.password is not None or "password" in options:
+        message = "must not hold a password: leave it out of the URL, libpq finds it in PGPASSWORD or in ~/.pgpass"
+        raise ValueError(message)
+    if parts.scheme != "postgresql" or not has_host or parts.fragment or not re.fullmatch(r"/[^/]+", parts.path):
+        message = (
+            "must be the URL of a PostgreSQL database, postgresql://user@host:5432/database; leave it out for SQLite"
+        )
+        raise ValueError(message)
+    if not options.keys() <= set(_CATALOG_OPTIONS):
+        message = f"may only have the options {', '.join(_CATALOG_OPTIONS)}"
         raise ValueError(message)
     return value
 
@@ -210,13 +240,17 @@ class Source:
 
 @dataclass(frozen=True)
 class LakeSettings:
-    """The lake's folder, and the places in it (all absolute)."""
+    """The lake's folder, the places in it (all absolute), and its catalogue."""
 
     path: Path = field(metadata={"check": _lake_path})
+    catalog: str | None = _checked(_catalog, None)
+    """The URL of the PostgreSQL database that is the DuckLake catalogue, without a password; None: SQLite."""
+    wait_minutes: float = _checked(_between(0, 7 * 24 * 60), 60.0)
+    """How long a run waits for another: longer than any hourly run takes, shorter than a night lost in silence."""
 
     @property
-    def catalog(self) -> Path:
-        """The DuckLake catalogue."""
+    def sqlite_catalog(self) -> Path:
+        """The DuckLake catalogue where it is SQLite."""
         return self.path / "catalog.sqlite"
 
     @property
@@ -246,7 +280,7 @@ class LakeSettings:
 
     @property
     def run_lock(self) -> Path:
-        """The file whose lock lets one writer in at a time."""
+        """The file whose lock lets one writer in at a time, where the catalogue is SQLite."""
         return self.path / "run.lock"
 
 
@@ -283,8 +317,9 @@ class Settings:
 def load_settings(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
     """Read the settings from `path`, else from $FLOWLAKE_CONFIG, else from ./flowlake.yaml.
 
-    Relative paths in the file are relative to the file. FLOWLAKE_LAKE_PATH (relative to the working folder) and
-    FLOWLAKE_TARGET stand above it. Raises SettingsError with one line that names the key path and the file.
+    Relative paths in the file are relative to the file. FLOWLAKE_LAKE_PATH (relative to the working folder),
+    FLOWLAKE_CATALOG and FLOWLAKE_TARGET stand above it. Raises SettingsError with one line that names the key path and
+    the file.
     """
     config = find_config(path, environ)
     raw = _read_yaml(config)
@@ -309,6 +344,12 @@ def load_settings(path: Path | None = None, environ: Mapping[str, str] = os.envi
         except ValueError as error:
             message = f"{LAKE_PATH_VARIABLE}: {error}"
             raise SettingsError(message) from None
+    catalog = environ.get(CATALOG_VARIABLE) or settings.lake.catalog
+    try:
+        _catalog(catalog)
+    except ValueError as error:
+        message = f"{CATALOG_VARIABLE}: {error}"
+        raise SettingsError(message) from None
     folder = config.parent
     lake = Path.cwd() / _user(lake_path) if lake_path else folder / _user(str(settings.lake.path))
     return replace(
@@ -317,7 +358,7 @@ def load_settings(path: Path | None = None, environ: Mapping[str, str] = os.envi
             source if source.is_s3 else replace(source, uri=str(_normal(folder / _user(source.uri))))
             for source in settings.sources
         ),
-        lake=LakeSettings(path=_normal(lake)),
+        lake=replace(settings.lake, path=_normal(lake), catalog=catalog),
         config_path=config,
     )
 

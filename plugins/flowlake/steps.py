@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from flowlake.errors import FlowlakeError, storage_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Mapping
+    from contextlib import AbstractContextManager
 
+    from flowlake.lake.lock import RunLock
+    from flowlake.lake.publish import HoursBlock
     from flowlake.lake.windows import Window
     from flowlake.quality.report import GateReport, Layer
     from flowlake.settings import Settings, Source
@@ -40,7 +43,9 @@ class RunContext:
     accept_missing: bool = False
     """Drop the rows of objects that were registered before and are gone from the source."""
     overtaken: tuple[str, ...] | None = None
-    """The recorded overtaken hours (lake.overtaken), where the run has looked them up already."""
+    """The recorded overtaken hours (lake.overtaken), once the run has looked them up."""
+    widen: Callable[[Window], None] = field(default=lambda window: None)
+    """Takes the locks of a window's hours as well, until the step (or the run) ends."""
 
 
 COUNTS = ("objects", "lines", "records", "bytes")
@@ -71,6 +76,8 @@ class Step:
     name: str
     summary: str
     run: Callable[[RunContext], StepReport]
+    marts: bool = False
+    """Whether it needs the marts for itself: all hours share them, and one version shows all of them."""
 
 
 def _register(context: RunContext) -> StepReport:
@@ -78,7 +85,11 @@ def _register(context: RunContext) -> StepReport:
 
     context.window.require_over()
     report = register(
-        context.settings, context.window, s3_client=context.s3_client, accept_missing=context.accept_missing
+        context.settings,
+        context.window,
+        s3_client=context.s3_client,
+        accept_missing=context.accept_missing,
+        widen=context.widen,
     )
     return StepReport(
         "register",
@@ -94,7 +105,7 @@ def _register(context: RunContext) -> StepReport:
 def _build_staging(context: RunContext) -> StepReport:
     from flowlake import dbt
     from flowlake.lake.duck import connect
-    from flowlake.lake.ledger import HourState, ensure_ledger, mark_hours
+    from flowlake.lake.ledger import StagingState, ensure_ledger, mark_staging
     from flowlake.lake.manifests import require_registered
     from flowlake.lake.overtaken import ensure_table
     from flowlake.lake.spool import ensure_spooled, unchanged
@@ -104,7 +115,7 @@ def _build_staging(context: RunContext) -> StepReport:
     with connect(context.settings, read_only=False) as connection:
         ensure_ledger(connection)
         ensure_table(connection)
-        mark_hours(connection, context.window, HourState.STAGING, context.run_id)
+        mark_staging(connection, context.window, StagingState.BUILDING, context.run_id)
     with unchanged(context.settings, context.window):
         built = dbt.build(context.settings, context.window, "staging")
     with connect(context.settings) as connection:
@@ -127,9 +138,11 @@ def _build_staging(context: RunContext) -> StepReport:
 def _build_marts(context: RunContext) -> StepReport:
     from flowlake import dbt
     from flowlake.lake.duck import connect
-    from flowlake.lake.ledger import HourState, mark_hours
+    from flowlake.lake.ledger import HourState, ensure_ledger, mark_hours, require_passed
 
     with connect(context.settings, read_only=False) as connection:
+        ensure_ledger(connection)
+        require_passed(connection, context.window)
         mark_hours(connection, context.window, HourState.BUILDING, context.run_id)
     built = dbt.build(context.settings, context.window, "marts")
     with connect(context.settings) as connection:
@@ -154,8 +167,6 @@ def _build_marts(context: RunContext) -> StepReport:
 
 
 def _gate(context: RunContext, layer_name: str) -> StepReport:
-    from flowlake.lake.duck import connect
-    from flowlake.lake.ledger import HourState, forget_pending_restatements, mark_hours
     from flowlake.quality.report import Layer
     from flowlake.quality.runner import validate
 
@@ -163,17 +174,27 @@ def _gate(context: RunContext, layer_name: str) -> StepReport:
     report = validate(context.settings, context.window, layer)
     for warning in report.warnings:
         log.warning("%s", warning.message)
-    if report.passed:
-        if layer is Layer.MARTS:
-            with connect(context.settings, read_only=False) as connection:
-                mark_hours(connection, context.window, HourState.VALIDATED, context.run_id)
-                forget_pending_restatements(connection)
-        return _gate_report(layer, report)
-    state = HourState.HELD if layer is Layer.STAGING else HourState.FAILED
     message = "; ".join(failure.message for failure in report.failures)
-    with connect(context.settings, read_only=False) as connection:
-        mark_hours(connection, context.window, state, context.run_id, message[:2000])
+    _mark_verdict(context, layer, report.passed, message[:2000] or None)
+    if report.passed:
+        return _gate_report(layer, report)
     raise GateFailed(f"the {layer.value} gate failed for {context.window}: {message} (pages: {report.pages})")
+
+
+def _mark_verdict(context: RunContext, layer: Layer, passed: bool, detail: str | None) -> None:
+    from flowlake.lake.duck import connect, retried
+    from flowlake.lake.ledger import HourState, StagingState, forget_pending_restatements, mark_hours, mark_staging
+    from flowlake.quality.report import Layer
+
+    with connect(context.settings, read_only=False) as connection:
+        if layer is Layer.STAGING:
+            staging = StagingState.PASSED if passed else StagingState.HELD
+            mark_staging(connection, context.window, staging, context.run_id, detail)
+            return
+        state = HourState.VALIDATED if passed else HourState.FAILED
+        mark_hours(connection, context.window, state, context.run_id, detail)
+        if passed:
+            retried(lambda: forget_pending_restatements(connection))
 
 
 def _gate_report(layer: Layer, report: GateReport) -> StepReport:
@@ -209,9 +230,14 @@ STEPS: tuple[Step, ...] = (
     Step("register", "find the window's objects, unpack each once, write the raw layer", _register),
     Step("build_staging", "parse every line into staging and account for each", _build_staging),
     Step("validate_staging", "Great Expectations over what arrived", _validate_staging),
-    Step("build_marts", "edges, devices, interfaces and reports of the hours that the window restates", _build_marts),
-    Step("validate_marts", "Great Expectations over what people will read", _validate_marts),
-    Step("publish", "move the readers' views to this state, all at once", _publish),
+    Step(
+        "build_marts",
+        "edges, devices, interfaces and reports of the hours that the window restates",
+        _build_marts,
+        marts=True,
+    ),
+    Step("validate_marts", "Great Expectations over what people will read", _validate_marts, marts=True),
+    Step("publish", "move the readers' views to this state, all at once", _publish, marts=True),
 )
 
 
@@ -227,54 +253,63 @@ def step_named(name: str) -> Step:
     raise FlowlakeError(f"there is no step {name!r}; the steps are {', '.join(step.name for step in STEPS)}")
 
 
-def run_step(name: str, context: RunContext, *, locked: bool = False) -> StepReport:
-    """Run one step under the run lock (unless the caller holds it) and log what it did."""
-    step = step_named(name)
-    with storage_errors(), _lock(context, step.name, locked):
-        started = time.monotonic()
-        report = _run_over_hull(step, context)
-        report = replace(report, seconds=time.monotonic() - started)
-    counts = [f"{name}={count}" for name in COUNTS if (count := getattr(report, name)) is not None]
-    log.info("%s %s: %s", report.step, report.window, " ".join([*counts, f"seconds={report.seconds:.1f}"]))
-    return report
+def run_step(name: str, context: RunContext) -> StepReport:
+    """Run one step under the locks that it needs, and log what it did.
 
-
-def _run_over_hull(step: Step, context: RunContext) -> StepReport:
-    """Run a step over its window and the overtaken hours before the window's end (docs/adr/0012-overtaken-objects.md).
-
-    A step on its own looks them up: another run may have found such hours since, or dealt with them.
+    Where runs go side by side, the hour of another one may stand between the lake and its readers for a while, in
+    between two of its steps. `publish` then waits for it, without the lock, as long as any run waits for another.
     """
-    from flowlake.lake.overtaken import advance, begin_again, recorded_hours, widened
+    from flowlake.lake.publish import HoursBlock
 
-    recorded = recorded_hours(context.settings) if context.overtaken is None else context.overtaken
-    hull = widened(context.window, recorded)
-    if hull != context.window:
-        log.warning("%s %s works on %s, for objects of earlier hours were overwritten", step.name, context.window, hull)
-    is_concerned = not set(recorded).isdisjoint(hull.hours)
-    if is_concerned and step.name == "register":
-        begin_again(context.settings, hull)
-    report = step.run(replace(context, window=hull))
-    if is_concerned:
-        advance(context.settings, hull, step.name)
-    return replace(report, window=report.window or hull, overtaken=tuple({*recorded, *report.overtaken}))
+    step = step_named(name)
+    wanted = context.window
+    deadline = time.monotonic() + context.settings.lake.wait_minutes * 60
+    told = False
+    while True:
+        try:
+            with (
+                storage_errors(),
+                _lock(replace(context, window=wanted), step.name, marts=step.marts) as lock,
+                ExitStack() as held,
+            ):
+                looked_up = _look_up(context)
+                hull = _hull(looked_up)
+                if hull.start >= wanted.start or not step.marts:
+                    held.enter_context(lock.hours(hull))
+                    return _run(step, looked_up, lock, held)
+                wanted = hull  # Hours are locked before the marts, or two runs would wait for each other.
+        except HoursBlock as error:
+            if not _is_under_way(context, error) or time.monotonic() >= deadline:
+                raise
+            if not told:
+                log.warning("waiting for another run to end: %s", error)
+                told = True
+            time.sleep(1.0)
 
 
 def run_window(
-    context: RunContext,
-    on_step: Callable[[Step, StepReport | None], None] | None = None,
-    *,
-    only: Collection[str] = (),
+    context: RunContext, on_step: Callable[[Step, StepReport | None], None] | None = None, only: Collection[str] = ()
 ) -> list[StepReport]:
-    """Run every step in order (or `only` some), holding the run lock throughout; the first error ends the run.
+    """Run every step in order, or only those named; the first error ends the run.
 
-    `on_step` is called with None before a step and with its report after it.
+    The window's hours are held throughout, the marts from the first step that needs them to the end. `on_step` is
+    called with None before a step and with its report after it.
     """
     reports = []
-    with storage_errors(), _lock(context, "flowlake run", False):
-        for step in [step for step in STEPS if not only or step.name in only]:
+    in_marts = False
+    with storage_errors(), _lock(context, "flowlake run", marts=False) as lock, ExitStack() as held:
+        context = _look_up(context)
+        held.enter_context(lock.hours(_hull(context)))
+        for step in STEPS:
+            if only and step.name not in only:
+                continue
             if on_step:
                 on_step(step, None)
-            report = run_step(step.name, context, locked=True)
+            if step.marts and not in_marts:
+                held.enter_context(lock.marts())
+                in_marts = True
+            lock.check()
+            report = _run(step, context, lock, held)
             context = replace(context, window=report.window or context.window, overtaken=report.overtaken)
             reports.append(report)
             if on_step:
@@ -282,12 +317,61 @@ def run_window(
     return reports
 
 
-@contextmanager
-def _lock(context: RunContext, purpose: str, locked: bool) -> Iterator[None]:
-    if locked:
-        yield
-        return
-    from flowlake.lake.lock import run_lock
+def _run(step: Step, context: RunContext, lock: RunLock, held: ExitStack) -> StepReport:
+    """Run a step over the hull of its window and the overtaken hours (docs/adr/0012-overtaken-objects.md)."""
+    from flowlake.lake.overtaken import advance, begin_again
 
-    with run_lock(context.settings.lake.path, f"{purpose} {context.window} ({context.run_id})"):
-        yield
+    def widen(window: Window) -> None:
+        held.enter_context(lock.hours(window))
+
+    started = time.monotonic()
+    hull = _hull(context)
+    recorded = context.overtaken or ()
+    if hull != context.window:
+        log.warning("%s %s works on %s, for objects of earlier hours were overwritten", step.name, context.window, hull)
+    is_concerned = not set(recorded).isdisjoint(hull.hours)
+    if is_concerned and step.name == "register":
+        begin_again(context.settings, hull)
+    report = step.run(replace(context, window=hull, widen=widen))
+    if is_concerned:
+        advance(context.settings, hull, step.name)
+    report = replace(
+        report,
+        seconds=time.monotonic() - started,
+        window=report.window or hull,
+        overtaken=tuple(sorted({*recorded, *report.overtaken})),
+    )
+    counts = [f"{name}={count}" for name in COUNTS if (count := getattr(report, name)) is not None]
+    log.info("%s %s: %s", report.step, report.window, " ".join([*counts, f"seconds={report.seconds:.1f}"]))
+    return report
+
+
+def _look_up(context: RunContext) -> RunContext:
+    """The context with the overtaken hours that are recorded now: another run may have found or cured some."""
+    from flowlake.lake.overtaken import recorded_hours
+
+    return replace(context, overtaken=recorded_hours(context.settings))
+
+
+def _hull(context: RunContext) -> Window:
+    from flowlake.lake.overtaken import widened
+
+    return widened(context.window, context.overtaken or ())
+
+
+def _is_under_way(context: RunContext, error: HoursBlock) -> bool:
+    """Whether all that blocks are hours that other runs are building, on a catalogue that takes several runs."""
+    if context.settings.lake.catalog is None:
+        return False
+    return all(state == "building" and hour not in context.window.hours for hour, state, _ in error.hours)
+
+
+def _lock(context: RunContext, purpose: str, *, marts: bool) -> AbstractContextManager[RunLock]:
+    from flowlake.lake.lock import Scope, run_lock
+
+    return run_lock(
+        context.settings,
+        f"{purpose} {context.window} ({context.run_id})",
+        scope=Scope.MARTS if marts else Scope.STAGING,
+        window=context.window,
+    )

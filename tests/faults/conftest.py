@@ -48,8 +48,8 @@ class Logs:
         begun = int(named_at.timestamp())
         log = flow_log[-1]
         records = [
-            f"2 {ACCOUNT} eni-{flow_log} 10.0.{log}.1 10.1.{log}.{line % 250} {40000 + line} 443 6 {count} {count * 100}"
-            f" {begun} {begun + 60} ACCEPT OK"
+            f"2 {ACCOUNT} eni-{flow_log} 10.0.{log}.1 10.1.{log}.{line % 250} {40000 + line} 443 6 {count} "
+            f"{count * 100} {begun} {begun + 60} ACCEPT OK"
             for count in packets
             for line in range(lines)
         ]

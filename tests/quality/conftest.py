@@ -133,7 +133,7 @@ class Lake:
         """Put the catalogue back (data files are never changed, only added) and everything outside it."""
         for name in ("catalog.sqlite-wal", "catalog.sqlite-shm"):
             (self.settings.lake.path / name).unlink(missing_ok=True)
-        shutil.copy(self.sound, self.settings.lake.catalog)
+        shutil.copy(self.sound, self.settings.lake.sqlite_catalog)
         shutil.rmtree(self.settings.lake.quality, ignore_errors=True)
         self.write_objects("from objects")
         self.write_objects("from objects where false", EMPTY_HOUR)
@@ -167,7 +167,7 @@ def open_lake(settings: Settings) -> duckdb.DuckDBPyConnection:
     for name in ("ducklake", "sqlite_scanner"):
         connection.load_extension(name)
     connection.execute(
-        f"attach {literal(f'ducklake:sqlite:{settings.lake.catalog}')} as lake"
+        f"attach {literal(f'ducklake:sqlite:{settings.lake.sqlite_catalog}')} as lake"
         f" (data_path {literal(f'{settings.lake.data}/')}, meta_journal_mode 'WAL')"
     )
     connection.execute("use lake")
@@ -189,7 +189,7 @@ def built_lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
         connection.execute(LAKE)
         connection.execute("commit")
     sound = path / "sound.sqlite"
-    shutil.copy(settings.lake.catalog, sound)
+    shutil.copy(settings.lake.sqlite_catalog, sound)
     return Lake(settings, sound)
 
 

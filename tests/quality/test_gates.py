@@ -193,7 +193,7 @@ def test_an_expectation_that_cannot_be_evaluated_does_not_pass(lake: Any) -> Non
 
 
 def test_a_missing_lake_says_what_to_run(lake: Any) -> None:
-    lake.settings.lake.catalog.unlink()
+    lake.settings.lake.sqlite_catalog.unlink()
     with pytest.raises(GateError, match=r"there is no lake at .* build_staging first"):
         lake.validate(Layer.STAGING)
 

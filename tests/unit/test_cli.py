@@ -19,7 +19,7 @@ from flowlake.lake.duck import connect
 from flowlake.lake.windows import Window
 from flowlake.sample import SampleSpec, generate
 from flowlake.settings import Settings, load_settings
-from flowlake.steps import STEPS, GateFailed, RunContext, StepReport
+from flowlake.steps import STEPS, GateFailed, RunContext, Step, StepReport
 from flowlake.terminal import human_bytes
 
 HOURS = ("--from", "2026-11-20T12", "--to", "2026-11-20T13")
@@ -414,7 +414,7 @@ def test_inspect_leaves_a_lake_as_it_is_and_names_silent_flow_logs(
 
 
 def _fake_run(reports: dict[str, StepReport], fails: str = "") -> Any:
-    def run_window(context: RunContext, on_step: Any, *, only: Any) -> list[StepReport]:
+    def run_window(context: RunContext, on_step: Any, only: Any) -> list[StepReport]:
         done = []
         for step in STEPS:
             on_step(step, None)
@@ -465,17 +465,17 @@ def test_a_failed_gate_is_code_1_and_names_its_step(
 def test_single_steps_run_in_their_order_and_publish_nothing_by_themselves(
     config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ran: list[tuple[str, bool]] = []
+    ran: list[str] = []
 
-    def run_step(name: str, context: RunContext, *, locked: bool = False) -> StepReport:
-        ran.append((name, locked))
+    def run(step: Step, context: RunContext, *_: Any) -> StepReport:
+        ran.append(step.name)
         assert context.accept_missing
-        return StepReport(name)
+        return StepReport(step.name)
 
-    monkeypatch.setattr(steps, "run_step", run_step)
+    monkeypatch.setattr(steps, "_run", run)
     arguments = ["run", *HOURS, "--step", "build_staging", "--step", "register", "--accept-missing"]
     assert cli.run(arguments) == 0
-    assert ran == [("register", True), ("build_staging", True)]
+    assert ran == ["register", "build_staging"]
     assert "nothing was published" in capsys.readouterr().out
 
 

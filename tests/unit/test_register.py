@@ -760,7 +760,7 @@ def test_arrival_by_name_keeps_its_hour_and_reads_what_stands_there_now(logs: Lo
     register(settings, WINDOW)
     logs.put(DAY + name(), TEXT * 2, arrived="2026-11-21T09:00")
     assert register(settings, LATER).overtaken == ()
-    assert not logs.settings.lake.catalog.exists()
+    assert not logs.settings.lake.sqlite_catalog.exists()
     assert register(settings, WINDOW).overtaken == ()
     assert [row.unpacked_bytes for row in logs.rows().values()] == [len(TEXT * 2)]
 

@@ -16,7 +16,7 @@ import yaml
 
 from flowlake.dbt import manifest_path
 from flowlake.lake.duck import connect
-from flowlake.lake.ledger import HourState, mark_hours
+from flowlake.lake.ledger import HourState, StagingState, mark_hours, mark_staging
 from flowlake.lake.publish import publish
 from flowlake.lake.windows import Window
 from flowlake.sample import SampleSpec, generate
@@ -42,8 +42,12 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyCo
         Window.parse(sample.arrival_from, "2026-11-21T00"),
         Window.parse("2026-11-21T00", sample.arrival_to),
     ):
-        for step in ("register", "build_staging", "build_marts"):
-            run_step(step, RunContext(settings, window, "test"))
+        context = RunContext(settings, window, "test")
+        for step in ("register", "build_staging"):
+            run_step(step, context)
+        with connect(settings, read_only=False) as connection:
+            mark_staging(connection, window, StagingState.PASSED, "test")
+        run_step("build_marts", context)
         with connect(settings, read_only=False) as connection:
             mark_hours(connection, window, HourState.VALIDATED, "test")
     publish(settings, manifest_path(settings, "marts"))

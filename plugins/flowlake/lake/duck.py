@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import logging
+import random
+import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from flowlake.errors import FlowlakeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import duckdb
 
     from flowlake.settings import Settings
 
-EXTENSIONS = ("ducklake", "sqlite_scanner", "inet")
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+EXTENSIONS = ("ducklake", "sqlite_scanner", "postgres_scanner", "inet")
 """Installed from pinned packages: nothing is downloaded at run time. dbt's profile loads the same ones."""
+
+CONFLICT = "Transaction conflict"
+"""What DuckLake says of a commit that another one overtook: nothing was written, the same work can be done again."""
+
+ATTEMPTS = 10
+"""How often a small transaction is tried. Others commit in between each time, so somebody always gets on."""
 
 
 class LakeError(FlowlakeError):
@@ -38,41 +51,114 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def attach(connection: Any, settings: Settings, alias: str = "lake", *, read_only: bool = True) -> None:
+    """Attach the lake to a DuckDB connection: the one place that says how.
+
+    dbt's profile says the same again in its own words (dbt_project/profiles.yml).
+
+    Raises:
+        LakeError: the catalogue cannot be opened.
+    """
+    import duckdb
+
+    lake = settings.lake
+    if lake.catalog is None:
+        scanner, catalog, options = "sqlite_scanner", f"sqlite:{lake.sqlite_catalog}", ["meta_journal_mode 'WAL'"]
+    else:
+        scanner, catalog, options = "postgres_scanner", f"postgres:{lake.catalog}", []
+    for name in ("ducklake", scanner):
+        connection.load_extension(name)
+    options = [f"data_path {literal(f'{lake.data}/')}", *options, *(["read_only"] if read_only else [])]
+    attaching = f"attach {literal(f'ducklake:{catalog}')} as {alias} ({', '.join(options)})"
+    try:
+        # Two first runs on an empty database make the catalogue's own tables at the same time, and one of them fails.
+        retried(lambda: connection.execute(attaching), says="already exists")
+    except duckdb.Error as error:
+        reason = str(error).splitlines()[0]
+        raise LakeError(f"the lake at {_place(settings)} cannot be opened: {reason}") from error
+
+
+def lake_exists(settings: Settings) -> bool:
+    """Whether anything was ever written to the lake.
+
+    Raises:
+        LakeError: the PostgreSQL catalogue cannot be reached.
+    """
+    if settings.lake.catalog is None:
+        return settings.lake.sqlite_catalog.exists()
+    with postgres(settings) as connection, connection.cursor() as cursor:
+        cursor.execute("select to_regclass('public.ducklake_metadata') is not null")
+        (exists,) = cursor.fetchone()
+        return bool(exists)
+
+
+@contextmanager
+def postgres(settings: Settings, name: str = "flowlake") -> Iterator[Any]:
+    """A psycopg2 session with the PostgreSQL catalogue, each statement for itself (autocommit); `name` is what others
+    see of it.
+
+    Raises:
+        LakeError: the server cannot be reached, or refuses.
+    """
+    import psycopg2  # type: ignore[import-untyped] # it ships no types
+
+    try:
+        connection = psycopg2.connect(
+            settings.lake.catalog, application_name=name, keepalives_idle=60, keepalives_interval=10, keepalives_count=6
+        )
+    except psycopg2.Error as error:
+        reason = " ".join(str(error).split())
+        raise LakeError(f"the catalogue {settings.lake.catalog} cannot be reached: {reason}") from error
+    try:
+        connection.autocommit = True
+        yield connection
+    finally:
+        connection.close()
+
+
+def retried(work: Callable[[], T], says: str = CONFLICT) -> T:
+    """What `work` returns, done again while another writer's commit overtakes its own; it must be whole each time."""
+    import duckdb
+
+    for attempt in range(1, ATTEMPTS):
+        try:
+            return work()
+        except duckdb.Error as error:
+            if says not in str(error):
+                raise
+            log.info("another run wrote the lake's catalogue first: attempt %d of %d", attempt + 1, ATTEMPTS)
+            time.sleep(random.uniform(0.05, 0.2) * attempt)  # noqa: S311 - spreads writers, guards no secret
+    return work()
+
+
 @contextmanager
 def connect(settings: Settings, *, read_only: bool = True) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open the lake as catalogue `lake`, with the published schema first in the search path if there is one.
 
-    Readers never block the writer and never wait for it (SQLite's write-ahead log). One writer at a time is what
-    `flowlake.lake.lock` is for.
+    Readers never block a writer and never wait for one. Who may write when is what `flowlake.lake.lock` is for.
 
     Raises:
         LakeError: there is no lake yet (read_only), or its files cannot be opened.
     """
     import duckdb
 
-    path = settings.lake.path
-    catalog = path / "catalog.sqlite"
-    if read_only and not catalog.exists():
-        raise LakeError(f"there is no lake at {path} yet; make one with `flowlake run --from … --to …`")
+    if read_only and not lake_exists(settings):
+        raise LakeError(f"there is no lake at {_place(settings)} yet; make one with `flowlake run --from … --to …`")
     if not read_only:
-        path.mkdir(parents=True, exist_ok=True)
+        settings.lake.path.mkdir(parents=True, exist_ok=True)
     install_extensions()
     connection = duckdb.connect(config={"autoinstall_known_extensions": "false"})
     try:
-        for name in EXTENSIONS:
-            connection.load_extension(name)
+        connection.load_extension("inet")
         connection.execute("set TimeZone = 'UTC'")
-        mode = ", read_only" if read_only else ""
-        try:
-            connection.execute(
-                f"attach {literal(f'ducklake:sqlite:{catalog}')} as lake "
-                f"(data_path {literal(f'{path}/data/')}, meta_journal_mode 'WAL'{mode})"
-            )
-        except duckdb.Error as error:
-            reason = str(error).splitlines()[0]
-            raise LakeError(f"the lake at {path} cannot be opened: {reason}") from error
+        attach(connection, settings, read_only=read_only)
         schemas = connection.execute("select schema_name from duckdb_schemas() where database_name = 'lake'").fetchall()
         connection.execute("use lake.flowlake" if ("flowlake",) in schemas else "use lake")
         yield connection
     finally:
         connection.close()
+
+
+def _place(settings: Settings) -> str:
+    lake = settings.lake
+    return str(lake.path) if lake.catalog is None else f"{lake.path} (catalogue {lake.catalog})"

@@ -1,18 +1,30 @@
 """`ops.windows`: which arrival hours were run, and how far they came.
 
 The state of an hour decides whether anything may be published: an hour whose marts were begun and not validated would
-otherwise reach the readers with the next hour's success.
+otherwise reach the readers with the next hour's success. Beside it stands the state of its staging: marts are only
+built of what the staging gate has passed, also where two runs of one hour take turns.
 """
 
 from __future__ import annotations
 
+from dataclasses import astuple, dataclass, fields, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from flowlake.errors import FlowlakeError
+from flowlake.lake.duck import retried
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import duckdb
 
     from flowlake.lake.windows import Window
+
+
+class LedgerError(FlowlakeError):
+    """A step was asked for that the state of its hours does not allow."""
 
 
 class HourState(StrEnum):
@@ -29,41 +41,142 @@ class HourState(StrEnum):
     VALIDATED = "validated"
 
 
+class StagingState(StrEnum):
+    """What is known of the rows of an arrival hour in staging."""
+
+    BUILDING = "building"
+    """They are being written, or were not looked at since."""
+    HELD = "held"
+    """The staging gate refused them."""
+    PASSED = "passed"
+
+
 BLOCKING = (HourState.BUILDING, HourState.FAILED)
 
 
 def ensure_ledger(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create `lake.ops.windows` where it is missing."""
-    connection.execute("create schema if not exists lake.ops")
-    connection.execute(
-        "create table if not exists lake.ops.windows ("
-        "arrival_hour varchar not null, state varchar not null, run_id varchar not null, "
-        "updated_at timestamp not null, detail varchar)"
-    )
+    """Create `lake.ops.windows` where it is missing, and give it the columns that older lakes do not have."""
+    retried(lambda: _ensure_ledger(connection))
+
+
+def _ensure_ledger(connection: duckdb.DuckDBPyConnection) -> None:
+    columns = connection.execute(
+        "select column_name from duckdb_columns() "
+        "where database_name = 'lake' and schema_name = 'ops' and table_name = 'windows'"
+    ).fetchall()
+    if not columns:
+        connection.execute("create schema if not exists lake.ops")
+        connection.execute(
+            "create table if not exists lake.ops.windows ("
+            "arrival_hour varchar not null, state varchar not null, run_id varchar not null, "
+            "updated_at timestamp not null, detail varchar, staging varchar, staging_run_id varchar)"
+        )
+    elif ("staging",) not in columns:
+        connection.execute("begin")
+        connection.execute("alter table lake.ops.windows add column staging varchar")
+        connection.execute("alter table lake.ops.windows add column staging_run_id varchar")
+        connection.execute(
+            "update lake.ops.windows set staging = 'passed', staging_run_id = run_id where state = 'validated'"
+        )
+        connection.execute("commit")
+
+
+@dataclass(frozen=True)
+class _Hour:
+    """What `ops.windows` says of an arrival hour, in the order of its columns."""
+
+    arrival_hour: str
+    state: str
+    run_id: str
+    updated_at: datetime
+    detail: str | None
+    staging: str | None
+    staging_run_id: str | None
+
+
+def mark_staging(
+    connection: duckdb.DuckDBPyConnection, window: Window, staging: StagingState, run_id: str, detail: str | None = None
+) -> None:
+    """Write the state of staging of every hour of the window, in one transaction.
+
+    An hour whose marts were begun stays blocking until it is validated: a later attempt that has only come as far as
+    staging does not hide it.
+    """
+    state = HourState.HELD if staging is StagingState.HELD else HourState.STAGING
+    # A gate that passes again says nothing new of an hour whose marts are validated.
+    kept = (*BLOCKING, HourState.VALIDATED) if staging is StagingState.PASSED else BLOCKING
+
+    def mark(hour: str, old: _Hour | None) -> _Hour:
+        if old is not None and old.state in kept:
+            return replace(old, staging=staging.value, staging_run_id=run_id)
+        return _Hour(hour, state.value, run_id, _now(), detail, staging.value, run_id)
+
+    _mark(connection, window, mark)
 
 
 def mark_hours(
     connection: duckdb.DuckDBPyConnection, window: Window, state: HourState, run_id: str, detail: str | None = None
 ) -> None:
-    """Write the state of every hour of the window, in one transaction.
+    """Write how far the marts came of every hour of the window (building, failed, validated), in one transaction."""
 
-    An hour whose marts were begun stays blocking until it is validated: a later attempt that has only come as far as
-    staging does not hide it.
-    """
+    def mark(hour: str, old: _Hour | None) -> _Hour:
+        staging, staging_run_id = (old.staging, old.staging_run_id) if old else (None, None)
+        return _Hour(hour, state.value, run_id, _now(), detail, staging, staging_run_id)
+
+    _mark(connection, window, mark)
+
+
+def _mark(connection: duckdb.DuckDBPyConnection, window: Window, mark: Callable[[str, _Hour | None], _Hour]) -> None:
     hours = list(window.hours)
-    connection.execute("begin")
-    if state in (HourState.STAGING, HourState.HELD):
-        blocked = connection.execute(
-            "select arrival_hour from lake.ops.windows where arrival_hour in (select unnest(?)) and state in (?, ?)",
-            [hours, *BLOCKING],
+    names = ", ".join(field.name for field in fields(_Hour))
+
+    def work() -> None:
+        connection.execute("begin")
+        old = connection.execute(
+            f"select {names} from lake.ops.windows where arrival_hour in (select unnest(?))",
+            [hours],
         ).fetchall()
-        hours = sorted(set(hours) - {hour for (hour,) in blocked})
-    connection.execute("delete from lake.ops.windows where arrival_hour in (select unnest(?))", [hours])
-    connection.execute(
-        "insert into lake.ops.windows select unnest(?), ?, ?, now() at time zone 'UTC', ?",
-        [hours, state.value, run_id, detail],
+        known = {row[0]: _Hour(*row) for row in old}
+        rows = [astuple(mark(hour, known.get(hour))) for hour in hours]
+        connection.execute("delete from lake.ops.windows where arrival_hour in (select unnest(?))", [hours])
+        connection.execute(
+            f"insert into lake.ops.windows ({names}) select unnest(?::varchar[]), unnest(?::varchar[]), "
+            "unnest(?::varchar[]), unnest(?::timestamp[]), unnest(?::varchar[]), unnest(?::varchar[]), "
+            "unnest(?::varchar[])",
+            [list(column) for column in zip(*rows, strict=True)],
+        )
+        connection.execute("commit")
+
+    retried(work)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+def require_passed(connection: duckdb.DuckDBPyConnection, window: Window) -> None:
+    """Refuse to go on with staging that its gate has not passed.
+
+    Raises:
+        LedgerError: it was never validated, or another run has rebuilt it since.
+    """
+    rows = connection.execute(
+        "select hours.arrival_hour, windows.staging, windows.staging_run_id "
+        "from (select unnest(?) as arrival_hour) as hours left join lake.ops.windows as windows using (arrival_hour) "
+        "where windows.staging is distinct from ? order by 1",
+        [list(window.hours), StagingState.PASSED.value],
+    ).fetchall()
+    if not rows:
+        return
+    hour, staging, run = rows[0]
+    was = {
+        StagingState.BUILDING.value: f"was rebuilt by the run {run} and has not passed its gate since",
+        StagingState.HELD.value: f"did not pass its gate in the run {run}",
+    }.get(staging, "has not passed its gate")
+    more = f" (and {len(rows) - 1} more)" if len(rows) > 1 else ""
+    raise LedgerError(
+        f"the staging of {hour}{more} {was}: let that run end, or run the step validate_staging of {window}; then again"
     )
-    connection.execute("commit")
 
 
 def blocking_hours(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str, str]]:

@@ -1,12 +1,13 @@
 """The files of the raw layer: the ledger of objects, the formats, and the manifests that name what to read.
 
 Each file is written whole under a temporary name and then put in place, so no reader meets half of one, and a killed
-run leaves nothing that the next one does not overwrite. One writer at a time (the run lock) is assumed.
+run leaves nothing that the next one does not overwrite. One writer of an hour at a time (the run lock) is assumed.
 """
 
 from __future__ import annotations
 
 import shutil
+import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
@@ -161,6 +162,7 @@ def _write_table(path: Path, table: pa.Table) -> None:
 def _write(path: Path, write: Callable[[Path], Any]) -> None:
     """Have a file written beside its place, under a name that every reader skips, and put it in place."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
+    # A format's file is written by whatever run meets the format, perhaps by two at once.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     write(temporary)
     temporary.replace(path)

@@ -7,11 +7,11 @@ and of the recorded hours before its end, until a marts gate has passed it (docs
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flowlake.lake.duck import connect
+from flowlake.lake.duck import connect, lake_exists, retried
 from flowlake.lake.spool import clear_spool
 from flowlake.lake.windows import Window, parse_hour
 
@@ -41,33 +41,39 @@ class OvertakenHour:
 
 def ensure_table(connection: duckdb.DuckDBPyConnection) -> None:
     """Create `lake.ops.overtaken_hours` where it is missing."""
-    connection.execute("create schema if not exists lake.ops")
-    connection.execute(
-        "create table if not exists lake.ops.overtaken_hours ("
-        "arrival_hour varchar not null, found_at timestamp not null, objects bigint not null, "
-        "example varchar not null, step varchar not null)"
-    )
+    if _exists(connection):
+        return
+
+    def create() -> None:
+        connection.execute("create schema if not exists lake.ops")
+        connection.execute(
+            "create table if not exists lake.ops.overtaken_hours ("
+            "arrival_hour varchar not null, found_at timestamp not null, objects bigint not null, "
+            "example varchar not null, step varchar not null)"
+        )
+
+    retried(create)
 
 
 def record(settings: Settings, found: Sequence[OvertakenHour]) -> None:
     """Write down hours that were found; one that is recorded already begins anew."""
+    rows = [[hour.arrival_hour, hour.objects, hour.example, _FOUND] for hour in found]
+
+    def write(connection: duckdb.DuckDBPyConnection) -> None:
+        hours = [hour.arrival_hour for hour in found]
+        connection.execute("delete from lake.ops.overtaken_hours where arrival_hour in (select unnest(?))", [hours])
+        connection.executemany(
+            "insert into lake.ops.overtaken_hours values (?, now() at time zone 'UTC', ?, ?, ?)", rows
+        )
+
     with connect(settings, read_only=False) as connection:
         ensure_table(connection)
-        connection.execute("begin")
-        connection.execute(
-            "delete from lake.ops.overtaken_hours where arrival_hour in (select unnest(?))",
-            [[hour.arrival_hour for hour in found]],
-        )
-        connection.executemany(
-            "insert into lake.ops.overtaken_hours values (?, now() at time zone 'UTC', ?, ?, ?)",
-            [[hour.arrival_hour, hour.objects, hour.example, _FOUND] for hour in found],
-        )
-        connection.execute("commit")
+    _transact(settings, write)
 
 
 def recorded_hours(settings: Settings) -> tuple[str, ...]:
     """The recorded hours, ascending; none where there is no lake yet."""
-    if not settings.lake.catalog.exists():
+    if not lake_exists(settings):
         return ()
     with connect(settings) as connection:
         if not _exists(connection):
@@ -84,31 +90,30 @@ def widened(window: Window, hours: Sequence[str]) -> Window:
 
 def begin_again(settings: Settings, window: Window) -> None:
     """Say that the window's raw files are about to be written: what later steps made of its hours counts no more."""
-    with connect(settings, read_only=False) as connection:
-        connection.execute(
+    _transact(
+        settings,
+        lambda connection: connection.execute(
             "update lake.ops.overtaken_hours set step = ? where arrival_hour in (select unnest(?))",
             [_FOUND, list(window.hours)],
-        )
+        ),
+    )
 
 
 def advance(settings: Settings, window: Window, step: str) -> None:
     """Say that a step has passed over the window; behind the marts' gate the records of its hours are taken away."""
-    if step not in _AFTER:
-        return
     hours = list(window.hours)
     if step == "validate_marts":
         # The run's own publish clears the hours of its window alone.
         clear_spool(settings, window)
-    with connect(settings, read_only=False) as connection:
-        connection.execute("begin")
-        if step == "validate_marts":
-            _release(connection, hours)
-        else:
-            connection.execute(
+        _transact(settings, lambda connection: _release(connection, hours))
+    elif step in _AFTER:
+        _transact(
+            settings,
+            lambda connection: connection.execute(
                 "update lake.ops.overtaken_hours set step = ? where step = ? and arrival_hour in (select unnest(?))",
                 [step, _AFTER[step], hours],
-            )
-        connection.execute("commit")
+            ),
+        )
 
 
 def _release(connection: duckdb.DuckDBPyConnection, hours: list[str]) -> None:
@@ -124,6 +129,18 @@ def _release(connection: duckdb.DuckDBPyConnection, hours: list[str]) -> None:
         "from lake.intermediate.int_coverage__partials where arrival_hour in (select unnest(?)))",
         [released, released],
     )
+
+
+def _transact(settings: Settings, work: Callable[[duckdb.DuckDBPyConnection], object]) -> None:
+    """Do something in one transaction, again while another run's commit overtakes it."""
+    with connect(settings, read_only=False) as connection:
+
+        def attempt() -> None:
+            connection.execute("begin")
+            work(connection)
+            connection.execute("commit")
+
+        retried(attempt)
 
 
 def _exists(connection: duckdb.DuckDBPyConnection) -> bool:

@@ -13,11 +13,11 @@ from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
 from flowlake.errors import FlowlakeError
-from flowlake.lake.duck import connect
+from flowlake.lake.duck import connect, retried
 from flowlake.lake.ledger import blocking_hours
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     import duckdb
@@ -30,6 +30,20 @@ _NAME = re.compile(r"[a-z_][a-z0-9_]*\Z")
 
 class PublishError(FlowlakeError):
     """The pins were not moved."""
+
+
+class HoursBlock(PublishError):
+    """Arrival hours changed the marts and are not validated."""
+
+    def __init__(self, hours: Sequence[tuple[str, str, str]]) -> None:
+        """Name the hours: (arrival hour, state, run id) each."""
+        self.hours = hours
+        named = ", ".join(f"{hour} ({state}, run {run})" for hour, state, run in hours[:5])
+        more = f" and {len(hours) - 5} more" if len(hours) > 5 else ""
+        super().__init__(
+            f"readers keep the last validated state: {named}{more} changed the marts and did not pass. "
+            "Run those hours again (or mend what their gates found first); the next publish shows everything."
+        )
 
 
 @dataclass(frozen=True)
@@ -107,23 +121,22 @@ def publish(settings: Settings, manifest: Path) -> Published:
     with connect(settings, read_only=False) as connection:
         blocking = blocking_hours(connection)
         if blocking:
-            hours = ", ".join(f"{hour} ({state}, run {run})" for hour, state, run in blocking[:5])
-            more = f" and {len(blocking) - 5} more" if len(blocking) > 5 else ""
-            raise PublishError(
-                f"readers keep the last validated state: {hours}{more} changed the marts and did not pass. "
-                "Run those hours again (or mend what their gates found first); the next publish shows everything."
-            )
+            raise HoursBlock(blocking)
         version = _newest_version(connection)
-        connection.execute("begin")
-        connection.execute(f"create schema if not exists lake.{SCHEMA}")
-        for (name,) in connection.execute(
-            "select view_name from duckdb_views() where database_name = 'lake' and schema_name = ?", [SCHEMA]
-        ).fetchall():
-            connection.execute(f'drop view lake.{SCHEMA}."{name}"')
-        for table in tables:
-            connection.execute(table.statement(version))
-        connection.execute("commit")
+        retried(lambda: _move_pins(connection, tables, version))
     return Published(version, tables)
+
+
+def _move_pins(connection: duckdb.DuckDBPyConnection, tables: Iterable[PublishedTable], version: int) -> None:
+    connection.execute("begin")
+    connection.execute(f"create schema if not exists lake.{SCHEMA}")
+    for (name,) in connection.execute(
+        "select view_name from duckdb_views() where database_name = 'lake' and schema_name = ?", [SCHEMA]
+    ).fetchall():
+        connection.execute(f'drop view lake.{SCHEMA}."{name}"')
+    for table in tables:
+        connection.execute(table.statement(version))
+    connection.execute("commit")
 
 
 def published_version(connection: duckdb.DuckDBPyConnection) -> int | None:

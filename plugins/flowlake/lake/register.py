@@ -120,19 +120,22 @@ def register(
     *,
     s3_client: S3ClientFactory | None = None,
     accept_missing: bool = False,
+    widen: Callable[[Window], None] = lambda window: None,
     progress: Progress | None = None,
 ) -> RegisterReport:
     """Register the objects that arrived in the window, replacing what was registered of it.
 
     Where objects were overwritten after they were registered, that is written down (`lake.overtaken`), and the hours
-    that held them before are registered with the window.
+    that held them before are registered with the window; `widen` is called with the window that they make.
 
     Raises SourceError when a source cannot be listed or read at all, and RegisterError when objects registered earlier
     are gone from their source and `accept_missing` is not set, for the rows read from them could not be made again.
     """
     started = time.monotonic()
     with _file_errors():
-        window, found, earlier, overtaken = _settle(settings, window, s3_client, accept_missing=accept_missing)
+        window, found, earlier, overtaken = _settle(
+            settings, window, s3_client, accept_missing=accept_missing, widen=widen
+        )
         gone = earlier - found.hours.keys()
         rows, formats = _inspect_all(settings, found, progress)
         _check_access(settings, rows)
@@ -240,7 +243,12 @@ def _find(settings: Settings, window: Window, s3_client: S3ClientFactory | None)
 
 
 def _settle(
-    settings: Settings, window: Window, s3_client: S3ClientFactory | None, *, accept_missing: bool
+    settings: Settings,
+    window: Window,
+    s3_client: S3ClientFactory | None,
+    *,
+    accept_missing: bool,
+    widen: Callable[[Window], None],
 ) -> tuple[Window, _Finding, set[str], tuple[OvertakenHour, ...]]:
     """The window that has to be registered, what it holds, what earlier registrations of it read, and overtaken hours.
 
@@ -260,6 +268,7 @@ def _settle(
         hull = widened(window, [hour.arrival_hour for hour in now])
         if hull == window:
             return window, found, earlier, now
+        widen(hull)
         window, overtaken = hull, now
 
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from flowlake.lake.duck import install_extensions, literal
+from flowlake.lake.duck import attach, install_extensions, lake_exists, literal
 from flowlake.lake.windows import HOUR_FORMAT, Window
 from flowlake.quality.report import Finding, GateError, GateReport, Layer
 from flowlake.quality.suites import (
@@ -96,7 +96,7 @@ def _lake(settings: Settings, window: Window, layer: Layer) -> Iterator[tuple[st
     """
     import sqlalchemy  # nothing that imports this module should pay for it
 
-    if not settings.lake.catalog.exists():
+    if not lake_exists(settings):
         message = f"there is no lake at {settings.lake.path}: run the steps register and build_staging first"
         raise GateError(message)
     url = f"duckdb:///:memory:gate_{uuid.uuid4().hex}"
@@ -104,7 +104,8 @@ def _lake(settings: Settings, window: Window, layer: Layer) -> Iterator[tuple[st
     pooled = engine.raw_connection()
     connection: Any = pooled.dbapi_connection
     try:
-        _attach(connection, settings)
+        install_extensions()
+        attach(connection, settings)
         for table, schema in _tables(layer).items():
             _add_view(connection, table, schema)
         if layer is Layer.STAGING:
@@ -118,19 +119,6 @@ def _lake(settings: Settings, window: Window, layer: Layer) -> Iterator[tuple[st
 def _tables(layer: Layer) -> Mapping[str, str]:
     totals: Sequence[ReportTotals] = REPORT_TOTALS if layer is Layer.MARTS else ()
     return {**TABLES[layer], **{total.table: total.schema for total in totals}}
-
-
-def _attach(connection: Any, settings: Settings) -> None:
-    install_extensions()
-    for name in ("ducklake", "sqlite_scanner"):
-        connection.load_extension(name)
-    connection.execute(
-        _sql(
-            "attach $catalog as lake (data_path $data, meta_journal_mode 'WAL', read_only)",
-            catalog=literal(f"ducklake:sqlite:{settings.lake.catalog}"),
-            data=literal(f"{settings.lake.data}/"),
-        )
-    )
 
 
 def _add_view(connection: Any, table: str, schema: str) -> None:
