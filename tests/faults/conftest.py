@@ -6,6 +6,8 @@ import gzip
 import importlib.util
 import os
 import sys
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -67,3 +69,16 @@ class Logs:
 @pytest.fixture
 def logs(tmp_path: Path) -> Logs:
     return Logs(tmp_path / "logs")
+
+
+@pytest.fixture(scope="session")
+def published(make_lake: Callable[..., Any]) -> Iterator[tuple[Any, Logs]]:
+    """A lake with one published hour, its logs with one more hour, where any user may look; tests add hours to both."""
+    with tempfile.TemporaryDirectory(prefix="flowlake-faults-") as folder:
+        Path(folder).chmod(0o755)
+        logs = Logs(Path(folder) / "logs")
+        for hour in (12, 13):
+            logs.put("fl-1", f"2026-11-20T{hour}:05", arrived=f"2026-11-20T{hour}:10", lines=200)
+        lake = make_lake(Path(folder) / "published", logs.root)
+        lake.run("2026-11-20T12", "2026-11-20T13")
+        yield lake, logs

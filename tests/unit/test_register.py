@@ -314,7 +314,7 @@ def test_what_changed_since_it_was_registered_cannot_be_spooled_again(logs: Logs
     register(logs.settings, WINDOW)
     clear_spool(logs.settings, WINDOW)
     logs.put(f"a*/{DAY}{name()}", TEXT * 2)
-    with pytest.raises(SpoolError, match=f"overwritten .*register {HOUR} again"):
+    with pytest.raises(SpoolError, match=f"overwritten after it was registered: run {HOUR} again"):
         ensure_spooled(logs.settings, WINDOW)
 
 
