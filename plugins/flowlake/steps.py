@@ -368,7 +368,10 @@ def _is_under_way(context: RunContext, error: HoursBlock) -> bool:
 
 def _lock(context: RunContext, purpose: str, *, marts: bool) -> AbstractContextManager[RunLock]:
     from flowlake.lake.lock import Scope, run_lock
+    from flowlake.lake.storage import require_folders
 
+    if not context.settings.lake.path.exists():
+        require_folders(context.settings)  # A first run over a mistyped source leaves no lake behind.
     return run_lock(
         context.settings,
         f"{purpose} {context.window} ({context.run_id})",

@@ -552,3 +552,10 @@ def open_store(settings: Settings, source: Source, s3_client: S3ClientFactory | 
             message = f"{key}: cannot connect to {shown(source.uri)}: {explain(error)}"
         raise (SourceMistake if _code(error) in _MISTAKES else SourceError)(message) from None
     return S3Store(source, key, client)
+
+
+def require_folders(settings: Settings) -> None:
+    """Raise SourceMistake when a source is a folder that is not there. Nothing is asked of buckets."""
+    for source in settings.sources:
+        if not source.is_s3:
+            LocalStore(source, source_key(settings, source))
