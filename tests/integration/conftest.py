@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -62,15 +63,24 @@ class Lake:
 
 
 @pytest.fixture(scope="session")
-def make_lake() -> Callable[..., Lake]:
-    def make(folder: Path, logs: Path, **extra: object) -> Lake:
+def make_lake(request: pytest.FixtureRequest) -> Iterator[Callable[..., Lake]]:
+    """Lakes on either catalogue: `sqlite`, or `postgresql`, where each has a database of its own."""
+    databases = itertools.count()
+
+    def make(folder: Path, logs: Path, catalog: str = "sqlite", **extra: object) -> Lake:
         folder.mkdir(parents=True, exist_ok=True)
         config = folder / "flowlake.yaml"
-        content = {"sources": [{"name": "logs", "uri": str(logs)}], "lake": {"path": str(folder / "lake")}, **extra}
+        lake = {"path": str(folder / "lake")}
+        if catalog == "postgresql":
+            server = request.getfixturevalue("postgres")
+            patch.setenv("PGPASSWORD", server.password)
+            lake["catalog"] = server.create_database(f"lake_{next(databases)}")
+        content = {"sources": [{"name": "logs", "uri": str(logs)}], "lake": lake, **extra}
         config.write_text(yaml.safe_dump(content))
         return Lake(config, load_settings(config, environ={}))
 
-    return make
+    with pytest.MonkeyPatch.context() as patch:
+        yield make
 
 
 @pytest.fixture

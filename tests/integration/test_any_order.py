@@ -19,21 +19,29 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> SampleReport:
     return generate(spec, tmp_path_factory.mktemp("sample"))
 
 
+@pytest.fixture(scope="module")
+def at_once(tmp_path_factory: pytest.TempPathFactory, sample: SampleReport, make_lake: Callable[..., Any]) -> Any:
+    lake = make_lake(tmp_path_factory.mktemp("at-once"), sample.logs)
+    lake.build(sample.arrival_from, sample.arrival_to)
+    return lake
+
+
+@pytest.mark.parametrize("catalog", ["sqlite", "postgresql"])
 def test_hours_in_any_order_with_repeats_leave_what_one_window_leaves(
+    *,
     tmp_path: Path,
     sample: SampleReport,
+    at_once: Any,
     make_lake: Callable[..., Any],
     assert_same_tables: Callable[..., None],
+    catalog: str,
 ) -> None:
-    at_once = make_lake(tmp_path / "at-once", sample.logs)
-    at_once.build(sample.arrival_from, sample.arrival_to)
-
     windows = [(f"2026-11-20T{hour}", f"2026-11-20T{hour + 1}") for hour in (12, 13, 14)]
     assert (windows[0][0], windows[-1][1]) == (sample.arrival_from, sample.arrival_to)
     order = [*windows, ("2026-11-20T12", "2026-11-20T14")]
     random.Random(4).shuffle(order)  # noqa: S311 - a seed, not a secret
     assert order[0][0] != "2026-11-20T12", "a later hour is to be run before the first"
-    by_hours = make_lake(tmp_path / "by-hours", sample.logs)
+    by_hours = make_lake(tmp_path / "by-hours", sample.logs, catalog)
     for start, end in order:
         by_hours.build(start, end)
 

@@ -27,12 +27,14 @@ STATE = EDGES.replace(
 )
 
 
-@pytest.fixture(scope="module")
-def lake(tmp_path_factory: pytest.TempPathFactory, make_lake: Callable[..., Any]) -> Any:
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def lake(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, make_lake: Callable[..., Any]
+) -> Any:
     """One published hour; another has arrived."""
     folder = tmp_path_factory.mktemp("publishing")
     spec = SampleSpec(seed=5, start=datetime(2026, 11, 20, 12, tzinfo=UTC), hours=2, scale=0.05)
-    lake = make_lake(folder, generate(spec, folder / "sample").logs)
+    lake = make_lake(folder, generate(spec, folder / "sample").logs, request.param)
     lake.run("2026-11-20T12", "2026-11-20T13")
     return lake
 

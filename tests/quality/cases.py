@@ -59,7 +59,7 @@ def copied(table: str, replaced: str) -> tuple[str, ...]:
     sound = {
         "core.dim_devices": "device_id = '10.0.0.1' and device_type = 'source'",
         "core.dim_interfaces": "interface_id = 'eni-0a'",
-        "intermediate.int_coverage__delivered": "flow_log_id = 'fl-aaaa1111'",
+        "intermediate.int_coverage__expected": "flow_log_id = 'fl-aaaa1111'",
     }[table]
     return (f"insert into {table} select * replace ({replaced}) from {table} where {sound} limit 1",)
 
@@ -195,7 +195,7 @@ DELIVERY = Group(
         Case(
             "no_flow_log_is_silent",
             breaks=(
-                "update intermediate.int_coverage__delivered set status = 'silent'"
+                "update intermediate.int_coverage__expected set status = 'silent'"
                 " where flow_log_id = 'fl-bbbb2222' and arrival_hour = '2026-11-20T12'",
             ),
             says="such as fl-bbbb2222 of account 111122223333 in eu-west-1",
@@ -203,20 +203,20 @@ DELIVERY = Group(
         Case(
             "coverage_status_is_known",
             breaks=copied(
-                "intermediate.int_coverage__delivered",
+                "intermediate.int_coverage__expected",
                 "'odd' as status, 'fl-d' as flow_log_id, '2026-11-20T12' as arrival_hour",
             ),
         ),
         Case(
             "coverage_key_is_unique",
             breaks=(
-                "insert into intermediate.int_coverage__delivered from intermediate.int_coverage__delivered"
+                "insert into intermediate.int_coverage__expected from intermediate.int_coverage__expected"
                 " where flow_log_id = 'fl-aaaa1111' and arrival_hour = '2026-11-20T12'",
             ),
         ),
         Case(
             "volume",
-            breaks=("update intermediate.int_coverage__delivered set lines = 1 where arrival_hour = '2026-11-20T12'",),
+            breaks=("update intermediate.int_coverage__expected set lines = 1 where arrival_hour = '2026-11-20T12'",),
             severity=Severity.WARN,
             says="4 lines in 4 objects, where the median of 7 earlier hours is 3008 lines in 2 objects",
         ),

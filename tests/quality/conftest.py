@@ -12,7 +12,7 @@ from unittest.mock import patch
 import duckdb
 import pytest
 
-from flowlake.lake.duck import install_extensions, literal
+from flowlake.lake.duck import attach, install_extensions
 from flowlake.lake.windows import Window
 from flowlake.quality.report import GateReport, Layer
 from flowlake.quality.runner import validate
@@ -75,7 +75,7 @@ select
     count_if(line_kind = 'header')::bigint as headers, count_if(line_kind = 'blank')::bigint as blanks
 from staging.stg_flow_logs__lines group by all;
 
-create table intermediate.int_coverage__delivered as
+create table intermediate.int_coverage__expected as
 select flow_log_id, strftime(timestamp '{HOUR}:00:00' - to_hours(n), '%Y-%m-%dT%H') as arrival_hour,
     '111122223333' as account_id, 'eu-west-1' as region, 1::bigint as objects, 0::bigint as unreadable_objects,
     1504::bigint as lines, 1500::bigint as records, 0::bigint as malformed, 'on_time' as status
@@ -164,12 +164,7 @@ class Lake:
 def open_lake(settings: Settings) -> duckdb.DuckDBPyConnection:
     install_extensions()
     connection = duckdb.connect()
-    for name in ("ducklake", "sqlite_scanner"):
-        connection.load_extension(name)
-    connection.execute(
-        f"attach {literal(f'ducklake:sqlite:{settings.lake.sqlite_catalog}')} as lake"
-        f" (data_path {literal(f'{settings.lake.data}/')}, meta_journal_mode 'WAL')"
-    )
+    attach(connection, settings, read_only=False)
     connection.execute("use lake")
     return connection
 

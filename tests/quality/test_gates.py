@@ -15,7 +15,7 @@ from flowlake.quality.report import GateError, Layer
 from flowlake.settings import Severity
 
 EMPTY = Window.parse("2026-11-20T14", "2026-11-20T15")
-SILENT = "update intermediate.int_coverage__delivered set status = 'silent' where flow_log_id = 'fl-bbbb2222'"
+SILENT = "update intermediate.int_coverage__expected set status = 'silent' where flow_log_id = 'fl-bbbb2222'"
 HOSTILE_ACTION = (
     "update staging.stg_flow_logs__lines set action = '<script>alert(2)</script>' || chr(10) || repeat('x', 500)"
     " where line_kind = 'record' and srcport = 0"
@@ -48,9 +48,9 @@ def test_an_hour_without_objects_passes(lake: Any) -> None:
 
 def test_an_hour_without_objects_fails_when_a_flow_log_went_silent(lake: Any) -> None:
     lake.execute(
-        "insert into intermediate.int_coverage__delivered"
+        "insert into intermediate.int_coverage__expected"
         " select * replace ('2026-11-20T14' as arrival_hour, 'silent' as status, 0 as objects, 0 as lines)"
-        " from intermediate.int_coverage__delivered where flow_log_id = 'fl-aaaa1111' limit 1"
+        " from intermediate.int_coverage__expected where flow_log_id = 'fl-aaaa1111' limit 1"
     )
     report = lake.validate(Layer.STAGING, EMPTY)
     assert checks_of(report.failures) == {"no_flow_log_is_silent"}
@@ -89,9 +89,9 @@ def test_what_could_not_be_read_need_not_add_up(lake: Any) -> None:
 
 def test_a_volume_has_no_usual_before_there_is_history(lake: Any) -> None:
     lake.execute(
-        "delete from intermediate.int_coverage__delivered"
+        "delete from intermediate.int_coverage__expected"
         " where arrival_hour between '2026-11-20T05' and '2026-11-20T06'",
-        "update intermediate.int_coverage__delivered set lines = 1 where arrival_hour = '2026-11-20T12'",
+        "update intermediate.int_coverage__expected set lines = 1 where arrival_hour = '2026-11-20T12'",
     )
     assert lake.validate(Layer.STAGING).warnings == ()
 

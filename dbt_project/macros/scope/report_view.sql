@@ -1,7 +1,8 @@
 {#-
   Materialization `report_view`: a view that is written when its definition differs from the one that is there, and
   left alone otherwise. dbt's own makes every view anew in every run, in two commits each; most of a run's commits
-  would be for views that never change. The definition is recognised by its hash, kept as the view's comment.
+  would be for views that never change, and runs that go side by side would overtake each other in them. The definition
+  is recognised by its hash, kept as the view's comment.
 -#}
 {% materialization report_view, adapter="duckdb" -%}
     {%- set target_relation = this.incorporate(type="view") -%}
@@ -16,7 +17,7 @@
     {% if written and written[0] == definition %}
         {% call noop_statement("main", "unchanged") -%} {{ sql }} {%- endcall %}
     {% else %}
-        {{ get_assert_columns_equivalent(sql) }}
+        {%- if config.get("contract").enforced %} {{ get_assert_columns_equivalent(sql) }} {% endif %}
         {% call statement("main") -%}
             create or replace view {{ target_relation }} as {{ sql }};
             comment on view {{ target_relation }} is {{ text_literal(definition) }}

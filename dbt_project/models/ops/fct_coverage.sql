@@ -18,7 +18,7 @@ select
     blanks,
     late_objects,
     status
-from {{ ref("int_coverage__delivered") }}
+from {{ ref("int_coverage__expected") }}
 where
     {{ replaced_scope("arrival_hour_onwards") }}
     and arrival_hour not in (

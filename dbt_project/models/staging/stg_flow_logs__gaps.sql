@@ -1,5 +1,5 @@
 -- One row per NODATA or SKIPDATA record: a capture window without traffic, or with records that AWS skipped.
-{{ config(materialized="view") }}
+{{ config(materialized="report_view") }}
 
 select
     source_uri, arrival_hour, flow_log_id, format_id, event_hour, account_id, interface_id, start_at, end_at, log_status

@@ -1,5 +1,5 @@
 -- One row per good record with traffic.
-{{ config(materialized="view") }}
+{{ config(materialized="report_view") }}
 
 select
     source_uri,

@@ -55,15 +55,12 @@ BLOCKING = (HourState.BUILDING, HourState.FAILED)
 
 
 def ensure_ledger(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create `lake.ops.windows` where it is missing, and give it the columns that older lakes do not have."""
+    """Create `lake.ops.windows` where it is missing; bring a lake of an older version up to this one."""
     retried(lambda: _ensure_ledger(connection))
 
 
 def _ensure_ledger(connection: duckdb.DuckDBPyConnection) -> None:
-    columns = connection.execute(
-        "select column_name from duckdb_columns() "
-        "where database_name = 'lake' and schema_name = 'ops' and table_name = 'windows'"
-    ).fetchall()
+    columns = _columns(connection, "ops", "windows")
     if not columns:
         connection.execute("create schema if not exists lake.ops")
         connection.execute(
@@ -71,14 +68,26 @@ def _ensure_ledger(connection: duckdb.DuckDBPyConnection) -> None:
             "arrival_hour varchar not null, state varchar not null, run_id varchar not null, "
             "updated_at timestamp not null, detail varchar, staging varchar, staging_run_id varchar)"
         )
-    elif ("staging",) not in columns:
+    elif "staging" not in columns:
         connection.execute("begin")
         connection.execute("alter table lake.ops.windows add column staging varchar")
         connection.execute("alter table lake.ops.windows add column staging_run_id varchar")
         connection.execute(
             "update lake.ops.windows set staging = 'passed', staging_run_id = run_id where state = 'validated'"
         )
+        # It used to hold the silent hours as well, which are a view now.
+        if _columns(connection, "intermediate", "int_coverage__delivered"):
+            connection.execute("delete from lake.intermediate.int_coverage__delivered where objects = 0")
+            connection.execute("alter table lake.intermediate.int_coverage__delivered drop column status")
         connection.execute("commit")
+
+
+def _columns(connection: duckdb.DuckDBPyConnection, schema: str, table: str) -> set[str]:
+    rows = connection.execute(
+        "select column_name from duckdb_columns() where database_name = 'lake' and schema_name = ? and table_name = ?",
+        [schema, table],
+    ).fetchall()
+    return {name for (name,) in rows}
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ TABLES: Mapping[Layer, Mapping[str, str]] = {
     Layer.STAGING: {
         "stg_flow_logs__lines": "staging",
         "int_objects__accounted": "intermediate",
-        "int_coverage__delivered": "intermediate",
+        "int_coverage__expected": "intermediate",
     },
     Layer.MARTS: {
         "stg_flow_logs__lines": "staging",
@@ -350,7 +350,7 @@ def _delivery_checks(gates: Gates, window: Window, scope: tuple[Condition, ...])
     return (
         Check(
             name="volume",
-            table="int_coverage__delivered",
+            table="int_coverage__expected",
             severity=Severity.WARN,
             claim=f"no hour brings {_percent(gates.volume_drop_share)} fewer lines or objects than the median hour of"
             " the week before (gates.volume_drop_share)",
@@ -362,7 +362,7 @@ def _delivery_checks(gates: Gates, window: Window, scope: tuple[Condition, ...])
                 select hours.*, usual.*
                 from (
                     select arrival_hour, sum(lines) as lines, sum(objects) as objects
-                    from int_coverage__delivered where $window group by arrival_hour
+                    from int_coverage__expected where $window group by arrival_hour
                 ) as hours
                 cross join (
                     select
@@ -371,7 +371,7 @@ def _delivery_checks(gates: Gates, window: Window, scope: tuple[Condition, ...])
                         median(objects) as usual_objects
                     from (
                         select arrival_hour, sum(lines) as lines, sum(objects) as objects
-                        from int_coverage__delivered where $earlier group by arrival_hour
+                        from int_coverage__expected where $earlier group by arrival_hour
                     ) as history
                 ) as usual
                 where earlier_hours >= $least
@@ -386,7 +386,7 @@ def _delivery_checks(gates: Gates, window: Window, scope: tuple[Condition, ...])
         ),
         Check(
             name="no_flow_log_is_silent",
-            table="int_coverage__delivered",
+            table="int_coverage__expected",
             severity=gates.silent_flow_log,
             claim="every flow log that has ever delivered delivers in every hour (gates.retired_flow_logs excepted)",
             says="{count} time{s} a flow log was silent {where}, such as {row[flow_log_id]} of account"
@@ -395,15 +395,15 @@ def _delivery_checks(gates: Gates, window: Window, scope: tuple[Condition, ...])
             arguments={"column": "status", "value_set": ["silent"]},
             conditions=silent,
             failing=_sql(
-                "select * from int_coverage__delivered where $scope and status = 'silent'"
+                "select * from int_coverage__expected where $scope and status = 'silent'"
                 " order by arrival_hour, flow_log_id",
                 scope=_all(silent),
             ),
         ),
-        _in_set("int_coverage__delivered", scope, "status", ("on_time", "late", "silent"), what="flow log"),
+        _in_set("int_coverage__expected", scope, "status", ("on_time", "late", "silent"), what="flow log"),
         Check(
             name="coverage_key_is_unique",
-            table="int_coverage__delivered",
+            table="int_coverage__expected",
             severity=Severity.ERROR,
             claim="a flow log has one row an arrival hour",
             says="{count} flow log{s} {have} several rows for one hour {where}, such as {row[flow_log_id]}",
@@ -411,7 +411,7 @@ def _delivery_checks(gates: Gates, window: Window, scope: tuple[Condition, ...])
             arguments={"column_list": ["flow_log_id", "arrival_hour"]},
             conditions=scope,
             failing=_sql(
-                "select flow_log_id, arrival_hour, count(*) as copies from int_coverage__delivered where $window"
+                "select flow_log_id, arrival_hour, count(*) as copies from int_coverage__expected where $window"
                 " group by flow_log_id, arrival_hour having count(*) > 1",
                 window=_all(scope),
             ),
@@ -891,4 +891,4 @@ def _percent(share: float) -> str:
 
 
 def _short(table: str) -> str:
-    return {"stg_flow_logs__lines": "lines", "int_coverage__delivered": "coverage"}.get(table, table)
+    return {"stg_flow_logs__lines": "lines", "int_coverage__expected": "coverage"}.get(table, table)
