@@ -165,8 +165,10 @@ def connect(settings: Settings, *, read_only: bool = True) -> Iterator[duckdb.Du
         try:
             attach(connection, settings, read_only=read_only)
         except LakeError:
+            if not read_only:
+                raise
             copy = _copied_catalogue(settings, Path(stack.enter_context(TemporaryDirectory(prefix="flowlake-"))))
-            if not read_only or copy is None:
+            if copy is None:
                 raise
             attach(connection, settings, copy=copy)
         schemas = connection.execute("select schema_name from duckdb_schemas() where database_name = 'lake'").fetchall()
