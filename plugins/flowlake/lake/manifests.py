@@ -149,20 +149,23 @@ def write_format(settings: Settings, format_: Format) -> bool:
     path = format_path(settings, format_.format_id)
     is_new = not path.is_file()
     if is_new or not parquet.ParquetFile(path).read(use_threads=False).equals(table):
-        _write_table(path, table)
+        # A format's file is written by whatever run meets the format, perhaps by two at once.
+        _write_table(path, table, mark=uuid.uuid4().hex)
     return is_new
 
 
-def _write_table(path: Path, table: pa.Table) -> None:
+def _write_table(path: Path, table: pa.Table, mark: str = "") -> None:
     from pyarrow import parquet
 
-    _write(path, lambda temporary: parquet.write_table(table, temporary, compression="zstd"))
+    _write(path, lambda temporary: parquet.write_table(table, temporary, compression="zstd"), mark)
 
 
-def _write(path: Path, write: Callable[[Path], Any]) -> None:
-    """Have a file written beside its place, under a name that every reader skips, and put it in place."""
+def _write(path: Path, write: Callable[[Path], Any], mark: str = "") -> None:
+    """Have a file written beside its place, under a name that every reader skips, and put it in place.
+
+    `mark` keeps writers apart where several may write one file; else the next one overwrites what a killed one left.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A format's file is written by whatever run meets the format, perhaps by two at once.
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    temporary = path.with_name(f".{path.name}{mark}.tmp")
     write(temporary)
     temporary.replace(path)
