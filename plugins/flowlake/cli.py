@@ -23,7 +23,7 @@ from typing import Any, NoReturn, TypeVar
 import click
 
 from flowlake import __version__
-from flowlake.errors import FlowlakeError
+from flowlake.errors import FlowlakeError, storage_error
 from flowlake.lake.windows import Window, WindowError, parse_hour
 from flowlake.settings import Settings, SettingsError, load_settings
 from flowlake.steps import STEPS, RunContext, run_window
@@ -428,6 +428,7 @@ def _explain(error: BaseException) -> tuple[str, int]:
     if isinstance(error, click.ClickException):
         context = error.ctx if isinstance(error, click.UsageError) else None
         return error.format_message() + (f" (see {context.command_path} --help)" if context else ""), MISTAKE
+    error = storage_error(error) or error
     if isinstance(error, FlowlakeError):
         return str(error), MISTAKE if _is_mistake(error) else FAILED
     what = f"unexpected {type(error).__name__}: {error}"
@@ -436,10 +437,11 @@ def _explain(error: BaseException) -> tuple[str, int]:
 
 def _is_mistake(error: FlowlakeError) -> bool:
     """Whether the person who typed the command can mend it by typing or by editing the settings."""
+    from flowlake.lake.storage import SourceMistake
     from flowlake.querying import QueryError
     from flowlake.sample.spec import SampleError
 
-    return isinstance(error, SettingsError | WindowError | QueryError | SampleError)
+    return isinstance(error, SettingsError | SourceMistake | WindowError | QueryError | SampleError)
 
 
 def _wants_traceback(arguments: Sequence[str]) -> bool:

@@ -16,15 +16,15 @@ import subprocess
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from flowlake.errors import FlowlakeError
+from flowlake.errors import FlowlakeError, storage_advice
 from flowlake.lake.duck import install_extensions, is_overtaken
 from flowlake.lake.lock import build_lock
 from flowlake.lake.windows import format_hour
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from flowlake.lake.windows import Window
     from flowlake.settings import Settings
@@ -177,16 +177,17 @@ def _build(settings: Settings, window: Window, layer: str, folder: Path) -> DbtR
                 if text:
                     log.info("dbt: %s", text)
                     tail = [*tail[-30:], text]
-    if not results.exists():
-        raise DbtError(f"dbt ended with code {process.returncode} before it ran anything: {' | '.join(tail[-6:])}")
-    outcome = json.loads(results.read_text())["results"]
+    outcome = _outcome(results)
+    if outcome is None:
+        said = " | ".join(tail[-6:])
+        raise DbtError(f"dbt ended with code {process.returncode} before it ran anything: {said}{_advice(tail)}")
     failures = [result for result in outcome if result["status"] in ("error", "fail", "runtime error")]
     if failures or process.returncode != 0:
         first = failures[0] if failures else {"unique_id": "dbt", "message": " | ".join(tail[-6:])}
         message = " ".join(str(first["message"]).split())
         raise DbtError(
-            f"dbt: {first['unique_id'].split('.')[-1]} failed ({len(failures)} in all): {message[:600]}; "
-            f"the whole log is {home / 'logs' / 'dbt.log'}"
+            f"dbt: {first['unique_id'].split('.')[-1]} failed ({len(failures)} in all): {message[:600]}"
+            f"{_advice([message, *tail])}; the whole log is {home / 'logs' / 'dbt.log'}"
         )
     manifest = manifest_path(settings, layer)
     copied = target / f"{manifest.name}.new"
@@ -197,3 +198,18 @@ def _build(settings: Settings, window: Window, layer: str, folder: Path) -> DbtR
         tests=sum(result["unique_id"].startswith("test.") for result in outcome),
         seconds_by_node={result["unique_id"]: float(result["execution_time"]) for result in outcome},
     )
+
+
+def _outcome(results: Path) -> list[dict[str, Any]] | None:
+    """What dbt says of each node; None when it did not come so far, or could not write it down."""
+    try:
+        found: list[dict[str, Any]] = json.loads(results.read_text())["results"]
+    except (FileNotFoundError, ValueError):
+        return None
+    return found
+
+
+def _advice(said: Iterable[str]) -> str:
+    """What to do when dbt's words are about the disk: its own log and target, or the lake."""
+    advice = storage_advice(" ".join(said))
+    return f": {advice}" if advice else ""

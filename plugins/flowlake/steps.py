@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from flowlake.errors import FlowlakeError
+from flowlake.errors import FlowlakeError, storage_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -42,6 +42,10 @@ class RunContext:
     """Makes an S3 client for a source; None: boto3's usual credentials."""
     accept_missing: bool = False
     """Drop the rows of objects that were registered before and are gone from the source."""
+    overtaken: tuple[str, ...] | None = None
+    """The recorded overtaken hours (lake.overtaken), once the run has looked them up."""
+    widen: Callable[[Window], None] = field(default=lambda window: None)
+    """Takes the locks of a window's hours as well, until the step (or the run) ends."""
 
 
 COUNTS = ("objects", "lines", "records", "bytes")
@@ -58,6 +62,10 @@ class StepReport:
     lines: int | None = None
     records: int | None = None
     bytes: int | None = None
+    window: Window | None = None
+    """What the step worked on: the window of its context, or its hull with the overtaken hours."""
+    overtaken: tuple[str, ...] = ()
+    """Arrival hours that are recorded as holding objects which were overwritten since."""
     details: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -77,13 +85,19 @@ def _register(context: RunContext) -> StepReport:
 
     context.window.require_over()
     report = register(
-        context.settings, context.window, s3_client=context.s3_client, accept_missing=context.accept_missing
+        context.settings,
+        context.window,
+        s3_client=context.s3_client,
+        accept_missing=context.accept_missing,
+        widen=context.widen,
     )
     return StepReport(
         "register",
         objects=report.objects,
         lines=report.lines,
         bytes=report.bytes,
+        window=report.window,
+        overtaken=report.overtaken,
         details={"unreadable": report.unreadable, "problems": report.problems},
     )
 
@@ -92,13 +106,18 @@ def _build_staging(context: RunContext) -> StepReport:
     from flowlake import dbt
     from flowlake.lake.duck import connect
     from flowlake.lake.ledger import StagingState, ensure_ledger, mark_staging
-    from flowlake.lake.spool import ensure_spooled
+    from flowlake.lake.manifests import require_registered
+    from flowlake.lake.overtaken import ensure_table
+    from flowlake.lake.spool import ensure_spooled, unchanged
 
+    require_registered(context.settings, context.window)
     ensure_spooled(context.settings, context.window, s3_client=context.s3_client)
     with connect(context.settings, read_only=False) as connection:
         ensure_ledger(connection)
+        ensure_table(connection)
         mark_staging(connection, context.window, StagingState.BUILDING, context.run_id)
-    built = dbt.build(context.settings, context.window, "staging")
+    with unchanged(context.settings, context.window):
+        built = dbt.build(context.settings, context.window, "staging")
     with connect(context.settings) as connection:
         row = connection.execute(
             "select count(*), sum(registered_lines), sum(records), sum(object_bytes) "
@@ -243,12 +262,22 @@ def run_step(name: str, context: RunContext) -> StepReport:
     from flowlake.lake.publish import HoursBlock
 
     step = step_named(name)
+    wanted = context.window
     deadline = time.monotonic() + context.settings.lake.wait_minutes * 60
     told = False
     while True:
         try:
-            with _lock(context, step.name, marts=step.marts):
-                return _run(step, context)
+            with (
+                storage_errors(),
+                _lock(replace(context, window=wanted), step.name, marts=step.marts) as lock,
+                ExitStack() as held,
+            ):
+                looked_up = _look_up(context)
+                hull = _hull(looked_up)
+                if hull.start >= wanted.start or not step.marts:
+                    held.enter_context(lock.hours(hull))
+                    return _run(step, looked_up, lock, held)
+                wanted = hull  # Hours are locked before the marts, or two runs would wait for each other.
         except HoursBlock as error:
             if not _is_under_way(context, error) or time.monotonic() >= deadline:
                 raise
@@ -268,29 +297,66 @@ def run_window(
     """
     reports = []
     in_marts = False
-    with _lock(context, "flowlake run", marts=False) as lock, ExitStack() as marts:
+    with storage_errors(), _lock(context, "flowlake run", marts=False) as lock, ExitStack() as held:
+        context = _look_up(context)
+        held.enter_context(lock.hours(_hull(context)))
         for step in STEPS:
             if only and step.name not in only:
                 continue
             if on_step:
                 on_step(step, None)
             if step.marts and not in_marts:
-                marts.enter_context(lock.marts())
+                held.enter_context(lock.marts())
                 in_marts = True
             lock.check()
-            report = _run(step, context)
+            report = _run(step, context, lock, held)
+            context = replace(context, window=report.window or context.window, overtaken=report.overtaken)
             reports.append(report)
             if on_step:
                 on_step(step, report)
     return reports
 
 
-def _run(step: Step, context: RunContext) -> StepReport:
+def _run(step: Step, context: RunContext, lock: RunLock, held: ExitStack) -> StepReport:
+    """Run a step over the hull of its window and the overtaken hours (docs/adr/0012-overtaken-objects.md)."""
+    from flowlake.lake.overtaken import advance, begin_again
+
+    def widen(window: Window) -> None:
+        held.enter_context(lock.hours(window))
+
     started = time.monotonic()
-    report = replace(step.run(context), seconds=time.monotonic() - started)
+    hull = _hull(context)
+    recorded = context.overtaken or ()
+    if hull != context.window:
+        log.warning("%s %s works on %s, for objects of earlier hours were overwritten", step.name, context.window, hull)
+    is_concerned = not set(recorded).isdisjoint(hull.hours)
+    if is_concerned and step.name == "register":
+        begin_again(context.settings, hull)
+    report = step.run(replace(context, window=hull, widen=widen))
+    if is_concerned:
+        advance(context.settings, hull, step.name)
+    report = replace(
+        report,
+        seconds=time.monotonic() - started,
+        window=report.window or hull,
+        overtaken=tuple(sorted({*recorded, *report.overtaken})),
+    )
     counts = [f"{name}={count}" for name in COUNTS if (count := getattr(report, name)) is not None]
-    log.info("%s %s: %s", report.step, context.window, " ".join([*counts, f"seconds={report.seconds:.1f}"]))
+    log.info("%s %s: %s", report.step, report.window, " ".join([*counts, f"seconds={report.seconds:.1f}"]))
     return report
+
+
+def _look_up(context: RunContext) -> RunContext:
+    """The context with the overtaken hours that are recorded now: another run may have found or cured some."""
+    from flowlake.lake.overtaken import recorded_hours
+
+    return replace(context, overtaken=recorded_hours(context.settings))
+
+
+def _hull(context: RunContext) -> Window:
+    from flowlake.lake.overtaken import widened
+
+    return widened(context.window, context.overtaken or ())
 
 
 def _is_under_way(context: RunContext, error: HoursBlock) -> bool:
@@ -302,7 +368,10 @@ def _is_under_way(context: RunContext, error: HoursBlock) -> bool:
 
 def _lock(context: RunContext, purpose: str, *, marts: bool) -> AbstractContextManager[RunLock]:
     from flowlake.lake.lock import Scope, run_lock
+    from flowlake.lake.storage import require_folders
 
+    if not context.settings.lake.path.exists():
+        require_folders(context.settings)  # A first run over a mistyped source leaves no lake behind.
     return run_lock(
         context.settings,
         f"{purpose} {context.window} ({context.run_id})",

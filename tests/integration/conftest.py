@@ -14,6 +14,7 @@ import yaml
 
 from flowlake.lake.duck import attach, connect
 from flowlake.lake.ledger import HourState, StagingState, forget_pending_restatements, mark_hours, mark_staging
+from flowlake.lake.overtaken import advance
 from flowlake.lake.windows import Window
 from flowlake.settings import Settings, load_settings
 from flowlake.steps import RunContext, StepReport, run_step, run_window
@@ -42,12 +43,15 @@ class Lake:
         """
         context = self.context(start, end)
         reports = [run_step(step, context) for step in ("register", "build_staging")]
+        window = reports[-1].window or context.window
         with connect(self.settings, read_only=False) as connection:
-            mark_staging(connection, context.window, StagingState.PASSED, context.run_id)
+            mark_staging(connection, window, StagingState.PASSED, context.run_id)
         reports.append(run_step("build_marts", context))
         with connect(self.settings, read_only=False) as connection:
-            mark_hours(connection, context.window, HourState.VALIDATED, context.run_id)
+            mark_hours(connection, window, HourState.VALIDATED, context.run_id)
             forget_pending_restatements(connection)
+        if reports[-1].overtaken:
+            advance(self.settings, window, "validate_marts")
         return reports
 
     def rows(self, query: str, parameters: list[object] | None = None) -> list[tuple[Any, ...]]:

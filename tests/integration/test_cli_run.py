@@ -66,6 +66,7 @@ def test_what_goes_wrong_is_one_line(folder: Path) -> None:
     config = folder / "gone.yaml"
     config.write_text("sources: [{name: gone, uri: nowhere}]\nlake: {path: gone}\n")
     ran = _type(folder, "--config", "gone.yaml", "run", *WINDOW)
-    assert ran.returncode == 1
+    assert ran.returncode == 2
     assert ran.stderr.splitlines()[-1].startswith("flowlake: error: sources")
     assert "Traceback" not in ran.stderr
+    assert not (folder / "gone").exists()

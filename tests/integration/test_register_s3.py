@@ -256,6 +256,33 @@ def test_objects_that_are_gone_stop_the_run(bucket: Bucket, window: Window) -> N
     assert bucket.rows(window) == {}
 
 
+def arrive(key: str, moment: datetime) -> None:
+    """Set the time that S3 sets by itself."""
+    from moto.s3.models import s3_backends
+
+    backend = s3_backends["123456789012"]["aws"]
+    backend.buckets[BUCKET].keys[key].last_modified = moment.replace(tzinfo=None)
+
+
+def test_an_overwritten_object_counts_once_in_the_hour_of_its_last_arrival(
+    bucket: Bucket, window: Window, tmp_path: Path
+) -> None:
+    hours = [Window(at, at + timedelta(hours=1)) for at in (window.start, window.start + timedelta(hours=1))]
+    key, other = day(window) + name("fl-1"), day(window) + name("fl-2")
+    for stays in (other, key):
+        bucket.put(stays)
+        arrive(stays, hours[0].start)
+    register(bucket.settings, hours[0])
+    uri = bucket.put(key, gzip.compress(TEXT * 2, mtime=0))
+    arrive(key, hours[1].start)
+    report = register(bucket.settings, hours[1])
+    assert report.overtaken == hours[0].hours
+    assert [problem for problem in report.problems if uri in problem] == list(report.problems)
+    assert sorted(bucket.rows(hours[0])) == [other]
+    assert {found: row.unpacked_bytes for found, row in bucket.rows(hours[1]).items()} == {key: len(TEXT * 2)}
+    assert register(bucket.settings, hours[1]).overtaken == ()
+
+
 def test_the_spool_is_cleared_and_filled_again(bucket: Bucket, window: Window) -> None:
     bucket.put(day(window) + name("fl-1"))
     bucket.put(day(window) + name("fl-2"), gzip.compress(TEXT + b"\x80\n"))

@@ -467,7 +467,7 @@ def test_single_steps_run_in_their_order_and_publish_nothing_by_themselves(
 ) -> None:
     ran: list[str] = []
 
-    def run(step: Step, context: RunContext) -> StepReport:
+    def run(step: Step, context: RunContext, *_: Any) -> StepReport:
         ran.append(step.name)
         assert context.accept_missing
         return StepReport(step.name)

@@ -17,8 +17,9 @@ from pyarrow import parquet
 
 from flowlake.lake import register as register_module
 from flowlake.lake import storage
+from flowlake.lake.duck import connect
 from flowlake.lake.gzips import TextFacts, inspect_text
-from flowlake.lake.manifests import read_objects
+from flowlake.lake.manifests import read_objects, write_objects
 from flowlake.lake.objects import ObjectRow, objects_schema
 from flowlake.lake.register import RegisterError, plan, register
 from flowlake.lake.spool import SpoolError, clear_spool, ensure_spooled
@@ -313,7 +314,7 @@ def test_what_changed_since_it_was_registered_cannot_be_spooled_again(logs: Logs
     register(logs.settings, WINDOW)
     clear_spool(logs.settings, WINDOW)
     logs.put(f"a*/{DAY}{name()}", TEXT * 2)
-    with pytest.raises(SpoolError, match=f"overwritten .*register {HOUR} again"):
+    with pytest.raises(SpoolError, match=f"overwritten after it was registered: run {HOUR} again"):
         ensure_spooled(logs.settings, WINDOW)
 
 
@@ -676,3 +677,102 @@ def test_a_plan_of_many_objects_reads_some_headers_of_each_flow_log(
         untouched.put(DAY + name(at=f"20261120T12{minute:02}"))
     (flow_log,) = plan(untouched.settings, WINDOW).flow_logs
     assert (flow_log.objects, flow_log.headers_read) == (10, 4)
+
+
+EARLIER = Window.parse("2026-11-20T11", HOUR)
+LATER = Window.parse("2026-11-20T13", "2026-11-20T14")
+
+
+def recorded(settings: Settings) -> list[tuple[Any, ...]]:
+    with connect(settings) as connection:
+        return connection.execute(
+            "select arrival_hour, objects, example, step from lake.ops.overtaken_hours order by 1"
+        ).fetchall()
+
+
+def test_an_overwritten_object_leaves_the_hour_in_which_it_was_registered(logs: Logs, tmp_path: Path) -> None:
+    logs.put(DAY + name(at="20261120T1110"), arrived="2026-11-20T11:20")
+    moved = logs.put(DAY + name("fl-2", at="20261120T1110"), arrived="2026-11-20T11:20")
+    register(logs.settings, EARLIER)
+    logs.put(DAY + name("fl-2", at="20261120T1110"), TEXT * 2, arrived="2026-11-20T13:20")
+    report = register(logs.settings, LATER)
+    assert (report.window, report.overtaken) == (Window(EARLIER.start, LATER.end), ("2026-11-20T11",))
+    assert report.problems == (
+        f"1 object of 2026-11-20T11 overwritten since, for example {moved}: the hour is run again with {report.window}",
+    )
+    assert recorded(logs.settings) == [("2026-11-20T11", 1, str(moved), "register")]
+    clean = replace(logs.settings, lake=LakeSettings(path=tmp_path / "clean"))
+    assert register(clean, report.window).overtaken == ()
+    assert files(logs.settings.lake.raw) == files(clean.lake.raw)
+    assert register(logs.settings, LATER).overtaken == (), "what was put right is not found again"
+
+
+def test_an_object_that_is_overwritten_again_leaves_every_hour_that_held_it(logs: Logs) -> None:
+    for hour, window in (("11", EARLIER), ("12", WINDOW)):
+        logs.put(DAY + name(at="20261120T1110"), arrived=f"2026-11-20T{hour}:20")
+        # As if the second registration had not looked back.
+        logs.put(DAY + name("fl-2", at=f"20261120T{hour}10"), arrived=f"2026-11-20T{hour}:20")
+        write_objects(logs.settings, f"2026-11-20T{hour}", inspected(logs, window))
+    logs.put(DAY + name(at="20261120T1110"), arrived="2026-11-20T13:20")
+    report = register(logs.settings, LATER)
+    assert report.overtaken == ("2026-11-20T11", "2026-11-20T12")
+    assert [len(logs.rows(f"2026-11-20T{hour}")) for hour in (11, 12, 13)] == [1, 1, 1]
+
+
+def inspected(logs: Logs, window: Window) -> list[ObjectRow]:
+    """What a registration of a window in an empty lake finds."""
+    settings = replace(logs.settings, lake=LakeSettings(path=logs.root.with_name(f"lake-{window.start:%H}")))
+    register(settings, window)
+    return [row for hour in window.hours for row in read_objects(settings, hour) or ()]
+
+
+def test_an_hour_from_which_an_object_has_moved_on_is_recorded_when_it_runs_again(logs: Logs) -> None:
+    logs.put(DAY + name())
+    register(logs.settings, WINDOW)
+    moved = logs.put(DAY + name(), arrived="2026-11-20T15:00")
+    report = register(logs.settings, WINDOW)
+    assert (report.window, report.overtaken, report.missing) == (WINDOW, (HOUR,), 0)
+    assert recorded(logs.settings) == [(HOUR, 1, str(moved), "register")]
+    assert logs.rows() == {}
+
+
+def test_what_was_overwritten_is_recorded_before_the_raw_layer_changes(
+    logs: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs.put(DAY + name())
+    register(logs.settings, WINDOW)
+    before = files(logs.settings.lake.raw)
+    logs.put(DAY + name(), arrived="2026-11-20T13:10")
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(register_module, "_inspect_all", killed)
+    with pytest.raises(KeyboardInterrupt):
+        register(logs.settings, LATER)
+    assert files(logs.settings.lake.raw) == before
+    assert [hour for hour, *_ in recorded(logs.settings)] == [HOUR]
+
+
+def test_arrival_by_name_keeps_its_hour_and_reads_what_stands_there_now(logs: Logs) -> None:
+    settings = logs.with_source(arrival=Arrival.OBJECT_NAME)
+    logs.put(DAY + name())
+    register(settings, WINDOW)
+    logs.put(DAY + name(), TEXT * 2, arrived="2026-11-21T09:00")
+    assert register(settings, LATER).overtaken == ()
+    assert not logs.settings.lake.sqlite_catalog.exists()
+    assert register(settings, WINDOW).overtaken == ()
+    assert [row.unpacked_bytes for row in logs.rows().values()] == [len(TEXT * 2)]
+
+
+def test_looking_for_overwritten_objects_reads_few_hours(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    monkeypatch.setattr(register_module, "read_uris", lambda _, hour: read.append(hour) or {})
+    logs.put(DAY + name(at="20261120T1155"))
+    register(logs.settings, WINDOW)
+    assert read == ["2026-11-20T10", "2026-11-20T11", HOUR]
+    read.clear()
+    # A name from long ago does not make the search longer than what is listed.
+    logs.put(DAY + name(at="20010101T0000"))
+    register(logs.settings, WINDOW)
+    assert read[0] == "2026-11-19T00"

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import random
+import shutil
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flowlake.errors import FlowlakeError
@@ -52,10 +55,13 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def attach(connection: Any, settings: Settings, alias: str = "lake", *, read_only: bool = True) -> None:
+def attach(
+    connection: Any, settings: Settings, alias: str = "lake", *, read_only: bool = True, copy: Path | None = None
+) -> None:
     """Attach the lake to a DuckDB connection: the one place that says how.
 
-    dbt's profile says the same again in its own words (dbt_project/profiles.yml).
+    dbt's profile says the same again in its own words (dbt_project/profiles.yml). `copy` is a copy of the SQLite
+    catalogue to read in its place.
 
     Raises:
         LakeError: the catalogue cannot be opened.
@@ -64,7 +70,11 @@ def attach(connection: Any, settings: Settings, alias: str = "lake", *, read_onl
 
     lake = settings.lake
     if lake.catalog is None:
-        scanner, catalog, options = "sqlite_scanner", f"sqlite:{lake.sqlite_catalog}", ["meta_journal_mode 'WAL'"]
+        scanner, catalog, options = (
+            "sqlite_scanner",
+            f"sqlite:{copy or lake.sqlite_catalog}",
+            ["meta_journal_mode 'WAL'"],
+        )
     else:
         scanner, catalog, options = "postgres_scanner", f"postgres:{lake.catalog}", []
     for name in ("ducklake", scanner):
@@ -153,16 +163,48 @@ def connect(settings: Settings, *, read_only: bool = True) -> Iterator[duckdb.Du
     if not read_only:
         settings.lake.path.mkdir(parents=True, exist_ok=True)
     install_extensions()
-    connection = duckdb.connect(config={"autoinstall_known_extensions": "false"})
-    try:
+    with ExitStack() as stack:
+        connection = duckdb.connect(config={"autoinstall_known_extensions": "false"})
+        stack.callback(connection.close)
         connection.load_extension("inet")
         connection.execute("set TimeZone = 'UTC'")
-        attach(connection, settings, read_only=read_only)
+        try:
+            attach(connection, settings, read_only=read_only)
+        except LakeError:
+            if not read_only:
+                raise
+            copy = _copied_catalogue(settings, Path(stack.enter_context(TemporaryDirectory(prefix="flowlake-"))))
+            if copy is None:
+                raise
+            attach(connection, settings, copy=copy)
         schemas = connection.execute("select schema_name from duckdb_schemas() where database_name = 'lake'").fetchall()
         connection.execute("use lake.flowlake" if ("flowlake",) in schemas else "use lake")
         yield connection
-    finally:
-        connection.close()
+
+
+def _copied_catalogue(settings: Settings, folder: Path) -> Path | None:
+    """A copy of the SQLite catalogue for a reader that cannot open it; None when it cannot be had.
+
+    Even a reader of SQLite's write-ahead log makes a file beside the catalogue, which a full disk or a folder that is
+    not writable refuses. While nobody has the catalogue open it has no log beside it and is whole by itself.
+    """
+    if settings.lake.catalog is not None:
+        return None
+    catalog = settings.lake.sqlite_catalog
+    log_file = catalog.with_name(f"{catalog.name}-wal")
+
+    def state() -> tuple[int, int]:
+        facts = catalog.stat()
+        return facts.st_size, facts.st_mtime_ns
+
+    try:
+        before = state()
+        copy = folder / catalog.name
+        shutil.copyfile(catalog, copy)
+        is_whole = state() == before and not (log_file.exists() and log_file.stat().st_size)
+    except OSError:
+        return None
+    return copy if is_whole else None
 
 
 def _place(settings: Settings) -> str:

@@ -14,15 +14,21 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowlake.lake.objects import Kind, ObjectRow, objects_schema
+from flowlake.errors import FlowlakeError
+from flowlake.lake.objects import Kind, ObjectRow, Status, objects_schema
 from flowlake.records.formats import Format
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from flowlake.lake.windows import Window
     from flowlake.settings import Settings
 
 MANIFEST = "manifest"
+
+
+class NotRegistered(FlowlakeError):
+    """A step was asked for that needs what register writes."""
 
 
 def objects_path(settings: Settings, hour: str) -> Path:
@@ -57,6 +63,28 @@ def read_objects(settings: Settings, hour: str) -> list[ObjectRow] | None:
         # In this thread: one of Arrow's own could let go of the file while the interpreter shuts down, and abort it.
         rows = parquet.ParquetFile(file).read(use_threads=False).cast(objects_schema()).to_pylist()
     return [ObjectRow(**{**row, "unknown_fields": tuple(row["unknown_fields"] or ())}) for row in rows]
+
+
+def read_uris(settings: Settings, hour: str) -> dict[str, bool]:
+    """The objects that are registered in an arrival hour, and whether each is readable."""
+    from pyarrow import parquet
+
+    path = objects_path(settings, hour)
+    if not path.is_file():
+        return {}
+    with path.open("rb") as file:
+        table = parquet.ParquetFile(file).read(columns=["uri", "status"], use_threads=False)
+    statuses = table.column("status").to_pylist()
+    return {
+        uri: status == Status.READABLE for uri, status in zip(table.column("uri").to_pylist(), statuses, strict=True)
+    }
+
+
+def require_registered(settings: Settings, window: Window) -> None:
+    """Raise NotRegistered when an hour of the window was never registered."""
+    for hour in window.hours:
+        if not objects_path(settings, hour).is_file():
+            raise NotRegistered(f"the hour {hour} was never registered: run the step register first")
 
 
 def write_objects(settings: Settings, hour: str, rows: Sequence[ObjectRow]) -> None:
@@ -121,20 +149,23 @@ def write_format(settings: Settings, format_: Format) -> bool:
     path = format_path(settings, format_.format_id)
     is_new = not path.is_file()
     if is_new or not parquet.ParquetFile(path).read(use_threads=False).equals(table):
-        _write_table(path, table)
+        # A format's file is written by whatever run meets the format, perhaps by two at once.
+        _write_table(path, table, mark=uuid.uuid4().hex)
     return is_new
 
 
-def _write_table(path: Path, table: pa.Table) -> None:
+def _write_table(path: Path, table: pa.Table, mark: str = "") -> None:
     from pyarrow import parquet
 
-    _write(path, lambda temporary: parquet.write_table(table, temporary, compression="zstd"))
+    _write(path, lambda temporary: parquet.write_table(table, temporary, compression="zstd"), mark)
 
 
-def _write(path: Path, write: Callable[[Path], Any]) -> None:
-    """Have a file written beside its place, under a name that every reader skips, and put it in place."""
+def _write(path: Path, write: Callable[[Path], Any], mark: str = "") -> None:
+    """Have a file written beside its place, under a name that every reader skips, and put it in place.
+
+    `mark` keeps writers apart where several may write one file; else the next one overwrites what a killed one left.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A format's file is written by whatever run meets the format, perhaps by two at once.
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    temporary = path.with_name(f".{path.name}{mark}.tmp")
     write(temporary)
     temporary.replace(path)

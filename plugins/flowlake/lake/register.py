@@ -11,22 +11,25 @@ import logging
 import os
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from flowlake.errors import FlowlakeError
 from flowlake.lake.footers import FOOTER_STEP, footer_length, inspect_parquet, parse_footer
 from flowlake.lake.gzips import FIRST_LINE_LIMIT, first_line, inspect_text, unpack_start
-from flowlake.lake.manifests import read_objects, write_format, write_manifests, write_objects
+from flowlake.lake.layouts import folder_moment
+from flowlake.lake.manifests import read_uris, write_format, write_manifests, write_objects
 from flowlake.lake.objects import Kind, ListedObject, ObjectProblem, ObjectRow, Reason, Status, shown
+from flowlake.lake.overtaken import OvertakenHour, record, widened
 from flowlake.lake.spool import Spool
 from flowlake.lake.storage import (
     S3ClientFactory,
     SourceError,
+    SourceMistake,
     Store,
     list_source,
     open_store,
@@ -49,6 +52,9 @@ HEADERS_PER_FLOW_LOG = 4
 
 _S3_THREADS = 8
 
+_CLOCKS_DIFFER_BY = timedelta(hours=1)
+"""How long before the time in its name an object may arrive: the name and the store go by different clocks."""
+
 
 class RegisterError(FlowlakeError):
     """A window that cannot be registered; nothing was changed."""
@@ -58,10 +64,13 @@ class RegisterError(FlowlakeError):
 class RegisterReport:
     """What a registration found. `bytes` are those of the stored objects, `lines` count headers and blanks too.
 
-    `new_formats` are those that the lake met for the first time, AWS' defaults apart; `missing` counts the objects
-    whose rows are dropped because they are gone; `problems` are lines for people.
+    `window` is what was registered: the one that was asked for, or its hull with the hours that held objects before
+    they were overwritten (`overtaken`). `new_formats` are those that the lake met for the first time, AWS' defaults
+    apart; `missing` counts the objects whose rows are dropped because they are gone; `problems` are lines for people.
     """
 
+    window: Window
+    overtaken: tuple[str, ...]
     objects: int
     readable: int
     unreadable: int
@@ -111,19 +120,23 @@ def register(
     *,
     s3_client: S3ClientFactory | None = None,
     accept_missing: bool = False,
+    widen: Callable[[Window], None] = lambda window: None,
     progress: Progress | None = None,
 ) -> RegisterReport:
     """Register the objects that arrived in the window, replacing what was registered of it.
+
+    Where objects were overwritten after they were registered, that is written down (`lake.overtaken`), and the hours
+    that held them before are registered with the window; `widen` is called with the window that they make.
 
     Raises SourceError when a source cannot be listed or read at all, and RegisterError when objects registered earlier
     are gone from their source and `accept_missing` is not set, for the rows read from them could not be made again.
     """
     started = time.monotonic()
     with _file_errors():
-        found = _find(settings, window, s3_client)
-        earlier = _earlier(settings, window)
-        gone = earlier - found.uris
-        _guard(gone, accept_missing=accept_missing)
+        window, found, earlier, overtaken = _settle(
+            settings, window, s3_client, accept_missing=accept_missing, widen=widen
+        )
+        gone = earlier - found.hours.keys()
         rows, formats = _inspect_all(settings, found, progress)
         _check_access(settings, rows)
         gone |= earlier & {row.uri for row in rows if row.reason == Reason.VANISHED}
@@ -131,6 +144,8 @@ def register(
         new_formats = _write(settings, window, rows, formats)
     unknown = sorted({name for row in rows for name in row.unknown_fields})
     report = RegisterReport(
+        window=window,
+        overtaken=tuple(hour.arrival_hour for hour in overtaken),
         objects=len(rows),
         readable=sum(row.is_readable for row in rows),
         unreadable=sum(not row.is_readable for row in rows),
@@ -140,7 +155,7 @@ def register(
         new_formats=new_formats,
         unknown_fields=tuple(unknown),
         missing=len(gone),
-        problems=(*found.problems, *_problems(rows), *_gone_problem(gone)),
+        problems=(*found.problems, *_overtaken_problems(overtaken, window), *_problems(rows), *_gone_problem(gone)),
         seconds=time.monotonic() - started,
     )
     log.info(
@@ -198,15 +213,17 @@ class _Item:
 
 @dataclass(frozen=True)
 class _Finding:
+    """The window's objects; `hours` has the arrival hour of each that was listed on the way, by its uri."""
+
     items: tuple[_Item, ...]
-    uris: frozenset[str]
+    hours: Mapping[str, str]
     problems: tuple[str, ...]
 
 
 def _find(settings: Settings, window: Window, s3_client: S3ClientFactory | None) -> _Finding:
     items: list[_Item] = []
     owners: dict[str, Source] = {}
-    uris: set[str] = set()
+    hours: dict[str, str] = {}
     problems = []
     for source in settings.sources:
         store = open_store(settings, source, s3_client)
@@ -218,16 +235,65 @@ def _find(settings: Settings, window: Window, s3_client: S3ClientFactory | None)
             if listed.uri in owners:
                 other = source_key(settings, owners[listed.uri])
                 message = f"{key} and {other} both hold {shown(listed.uri)}: sources must not overlap"
-                raise SourceError(message)
+                raise SourceMistake(message)
             owners[listed.uri] = source
             items.append(_Item(listed, source, store))
-        uris |= listing.uris
-    return _Finding(tuple(items), frozenset(uris), tuple(problems))
+        hours |= listing.hours
+    return _Finding(tuple(items), hours, tuple(problems))
 
 
-def _earlier(settings: Settings, window: Window) -> set[str]:
-    """The objects that earlier registrations of the window read; what they could not read is no loss."""
-    return {row.uri for hour in window.hours for row in read_objects(settings, hour) or () if row.is_readable}
+def _settle(
+    settings: Settings,
+    window: Window,
+    s3_client: S3ClientFactory | None,
+    *,
+    accept_missing: bool,
+    widen: Callable[[Window], None],
+) -> tuple[Window, _Finding, set[str], tuple[OvertakenHour, ...]]:
+    """The window that has to be registered, what it holds, what earlier registrations of it read, and overtaken hours.
+
+    Overtaken hours are written down before anything else, so that whoever is killed from here on leaves the fact to the
+    next run.
+    """
+    overtaken: tuple[OvertakenHour, ...] = ()
+    while True:
+        found = _find(settings, window, s3_client)
+        registered = {hour: read_uris(settings, hour) for hour in (*_hours_before(window, found), *window.hours)}
+        earlier = {uri for hour in window.hours for uri, is_readable in registered[hour].items() if is_readable}
+        _guard(earlier - found.hours.keys(), accept_missing=accept_missing)
+        held = {hour: _overtaken_uris(uris, hour, window, found) for hour, uris in registered.items()}
+        now = tuple(OvertakenHour(hour, len(uris), min(uris)) for hour, uris in sorted(held.items()) if uris)
+        if now and now != overtaken:
+            record(settings, now)
+        hull = widened(window, [hour.arrival_hour for hour in now])
+        if hull == window:
+            return window, found, earlier, now
+        widen(hull)
+        window, overtaken = hull, now
+
+
+def _hours_before(window: Window, found: _Finding) -> tuple[str, ...]:
+    """The hours before the window in which one of its objects can have been registered.
+
+    None lies before the time in the object's name, but for the clocks' difference, and none before the days listed.
+    """
+    first = min((_first_hour(item, window) for item in found.items), default=window.start)
+    return Window(first, window.start).hours if first < window.start else ()
+
+
+def _first_hour(item: _Item, window: Window) -> datetime:
+    listed = item.listed
+    first_day = datetime.combine(window.days[0], datetime.min.time(), UTC) - timedelta(days=item.source.lookback_days)
+    named_at = listed.name.named_at if listed.name else folder_moment(listed.key) or first_day
+    return max(first_day, (named_at - _CLOCKS_DIFFER_BY).replace(minute=0, second=0, microsecond=0))
+
+
+def _overtaken_uris(registered: Iterable[str], hour: str, window: Window, found: _Finding) -> list[str]:
+    """Those of the objects registered in an hour that have left it for the window, or left the window."""
+    hours = frozenset(window.hours)
+    return [
+        uri for uri in registered if (now := found.hours.get(uri, hour)) != hour and (hour in hours or now in hours)
+    ]
 
 
 def _guard(gone: set[str], *, accept_missing: bool) -> None:
@@ -488,6 +554,14 @@ def _problems(rows: Iterable[ObjectRow]) -> list[str]:
         names = ", ".join(f"{shown(name)} ({_count(count, 'object')})" for name, count in sorted(unknown.items()))
         problems.append(f"unknown fields, kept aside: {names}")
     return problems
+
+
+def _overtaken_problems(overtaken: Sequence[OvertakenHour], window: Window) -> list[str]:
+    return [
+        f"{_count(hour.objects, 'object')} of {hour.arrival_hour} overwritten since, for example "
+        f"{shown(hour.example)}: the hour is run again with {window}"
+        for hour in overtaken
+    ]
 
 
 def _gone_problem(gone: set[str]) -> list[str]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from flowlake.errors import FlowlakeError
@@ -78,6 +79,10 @@ class Spool:
         """Whether a path lies in the spool."""
         return path.parent == self.folder
 
+    def is_copy(self, path: Path) -> bool:
+        """Whether a path is that of a plain copy, which lasts whatever becomes of its object."""
+        return self.holds(path) and path.name.endswith(f"{_COPY}{_EXTENSIONS[Kind.TEXT]}")
+
     def drop(self, paths: Iterable[Path]) -> int:
         """Remove those of the paths that lie in the spool; how many there were."""
         count = 0
@@ -114,6 +119,42 @@ def ensure_spooled(settings: Settings, window: Window, s3_client: S3ClientFactor
     return len(rows)
 
 
+@contextmanager
+def unchanged(settings: Settings, window: Window) -> Iterator[None]:
+    """Make sure that the files which DuckDB reads where they lie are those that were registered, before and after.
+
+    What the spool holds cannot change: it is named by its etag. Raises SpoolError, also in the place of an error that a
+    change has caused inside.
+    """
+    spool = Spool(settings.lake.spool)
+    rows = (row for hour in window.hours for row in read_objects(settings, hour) or ())
+    read = [row for row in rows if row.read_path is not None and not row.uri.startswith("s3://")]
+    in_place = [(row, path) for row in read if not spool.is_copy(path := Path(str(row.read_path)))]
+    _require_registered(in_place)
+    try:
+        yield
+    except FlowlakeError:
+        _require_registered(in_place)
+        raise
+    _require_registered(in_place)
+
+
+def _require_registered(files: Iterable[tuple[ObjectRow, Path]]) -> None:
+    for row, path in files:
+        try:
+            with opened_problem():
+                if file_etag(path.stat()) != row.etag:
+                    raise ObjectProblem(Reason.CHANGED)
+        except ObjectProblem as problem:
+            raise _not_as_registered(row, problem) from None
+
+
+def _not_as_registered(row: ObjectRow, problem: ObjectProblem) -> SpoolError:
+    what = {Reason.CHANGED: "it was overwritten", Reason.VANISHED: "it was deleted"}.get(problem.reason)
+    happened = f"{what} after it was registered" if what else problem.reason.meaning
+    return SpoolError(f"{shown(row.uri)}: {happened}: run {row.arrival_hour} again, from register")
+
+
 def clear_spool(settings: Settings, window: Window) -> int:
     """Remove the window's files from the spool; how many there were. `ensure_spooled` brings them back."""
     spool = Spool(settings.lake.spool)
@@ -139,10 +180,9 @@ def _restore(spool: Spool, source: Source, store: Store, row: ObjectRow) -> None
     kind = Kind(str(row.kind))
     try:
         path = spool.obtain(source, store, item, kind)
-        if Path(str(row.read_path)).name.endswith(f"{_COPY}{_EXTENSIONS[Kind.TEXT]}"):
+        if spool.is_copy(Path(str(row.read_path))):
             spool.copy(item, path)
         else:
             spool.link(item, kind, path)
     except ObjectProblem as problem:
-        message = f"{shown(row.uri)}: {problem.reason.meaning}: register {row.arrival_hour} again"
-        raise SpoolError(message) from None
+        raise _not_as_registered(row, problem) from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -57,6 +57,10 @@ class SourceError(FlowlakeError):
     """A source that cannot be reached or searched; the message names its key in the settings."""
 
 
+class SourceMistake(SourceError):
+    """A source that the settings, or the credentials beside them, name wrongly."""
+
+
 @dataclass(frozen=True)
 class Found:
     """An object or file as its store lists it; `size` in bytes, `last_modified` aware UTC."""
@@ -98,12 +102,12 @@ class Store(Protocol):
 class Listing:
     """The objects of a source.
 
-    `arrived` are those whose arrival hour lies in the window; `uris` are all that were listed on the way, whenever
-    they arrived. `trees` are the AWSLogs folders that were found.
+    `arrived` are those whose arrival hour lies in the window; `hours` has the arrival hour of each that was listed on
+    the way, by its uri. `trees` are the AWSLogs folders that were found.
     """
 
     arrived: tuple[ListedObject, ...]
-    uris: frozenset[str]
+    hours: Mapping[str, str]
     trees: tuple[str, ...]
 
 
@@ -121,7 +125,7 @@ def list_source(store: Store, source: Source, window: Window, *, key: str) -> Li
     arrived = sorted((item for item in listed if item.arrival_hour in hours), key=lambda item: item.uri)
     return Listing(
         arrived=tuple(arrived),
-        uris=frozenset(item.uri for item in listed),
+        hours={item.uri: item.arrival_hour for item in listed},
         trees=tuple(tree for tree, _ in trees),
     )
 
@@ -153,7 +157,7 @@ def _trees(store: Store, key: str) -> list[tuple[str, tuple[str, ...]]]:
                         f"{key}: {shown(store.uri(store.root))} holds too many folders to search for {LOGS_FOLDER}: "
                         f"give the folder that holds {LOGS_FOLDER}"
                     )
-                    raise SourceError(message)
+                    raise SourceMistake(message)
                 trees += [f"{prefix}{name}/" for name in names if name == LOGS_FOLDER]
                 deeper += [f"{prefix}{name}/" for name in names if name != LOGS_FOLDER]
         level = deeper if depth + 1 < PREFIX_DEPTH else []
@@ -256,7 +260,7 @@ class LocalStore:
         if not self._folder.is_dir():
             what = "is not a folder" if self._folder.exists() else "does not exist"
             message = f"{key}: the folder {shown(source.uri)} {what}: create it, or correct the path"
-            raise SourceError(message)
+            raise SourceMistake(message)
         self._real_root = self._folder.resolve()
 
     @property
@@ -395,7 +399,7 @@ class S3Store:
             yield from pages
         except (BotoCoreError, ClientError) as error:
             message = f"{self._key}: cannot list {shown(self.uri(prefix))}: {explain(error)}"
-            raise SourceError(message) from None
+            raise (SourceMistake if _code(error) in _MISTAKES else SourceError)(message) from None
 
     def fetch(self, found: ListedObject, target: Path) -> None:
         """Download the version that was listed, whole or not at all."""
@@ -466,6 +470,9 @@ _ADVICE = {
     "EndpointConnectionError": "the endpoint cannot be reached: check AWS_ENDPOINT_URL and the network",
     "ConnectTimeoutError": "the endpoint cannot be reached: check AWS_ENDPOINT_URL and the network",
 }
+
+_MISTAKES = ("NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch", "NoCredentialsError", "ProfileNotFound")
+"""What no repetition cures; the rest may be the network, or an administrator's to allow."""
 
 
 def explain(error: Exception) -> str:
@@ -543,5 +550,12 @@ def open_store(settings: Settings, source: Source, s3_client: S3ClientFactory | 
             message = f"{key}: cannot assume {source.role_arn}: {shown(' '.join(str(error).split()))}"
         else:
             message = f"{key}: cannot connect to {shown(source.uri)}: {explain(error)}"
-        raise SourceError(message) from None
+        raise (SourceMistake if _code(error) in _MISTAKES else SourceError)(message) from None
     return S3Store(source, key, client)
+
+
+def require_folders(settings: Settings) -> None:
+    """Raise SourceMistake when a source is a folder that is not there. Nothing is asked of buckets."""
+    for source in settings.sources:
+        if not source.is_s3:
+            LocalStore(source, source_key(settings, source))

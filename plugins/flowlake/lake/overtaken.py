@@ -1,0 +1,151 @@
+"""`ops.overtaken_hours`: arrival hours whose tables may still hold an object that belongs to another hour by now.
+
+An object that is overwritten gets a new arrival hour. `register` finds that out, and before it changes anything it
+writes down which hours held the object before. From then on every step of every run works on the hull of its window
+and of the recorded hours before its end, until a marts gate has passed it (docs/adr/0012-overtaken-objects.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flowlake.lake.duck import connect, lake_exists, retried
+from flowlake.lake.spool import clear_spool
+from flowlake.lake.windows import Window, parse_hour
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from flowlake.settings import Settings
+
+_FOUND = "register"
+
+_AFTER: Mapping[str, str] = {"build_staging": _FOUND, "build_marts": "build_staging", "validate_marts": "build_marts"}
+"""Which step an hour must have come through for another one to count: each leans on what the one before has written.
+
+Two runs may walk their steps beside each other. Without this, the gate of one could take away the record that the other
+has only just written.
+"""
+
+
+@dataclass(frozen=True)
+class OvertakenHour:
+    """An arrival hour that holds rows of objects which were overwritten since, how many, and one of them."""
+
+    arrival_hour: str
+    objects: int
+    example: str
+
+
+def ensure_table(connection: duckdb.DuckDBPyConnection) -> None:
+    """Create `lake.ops.overtaken_hours` where it is missing."""
+    if _exists(connection):
+        return
+
+    def create() -> None:
+        connection.execute("create schema if not exists lake.ops")
+        connection.execute(
+            "create table if not exists lake.ops.overtaken_hours ("
+            "arrival_hour varchar not null, found_at timestamp not null, objects bigint not null, "
+            "example varchar not null, step varchar not null)"
+        )
+
+    retried(create)
+
+
+def record(settings: Settings, found: Sequence[OvertakenHour]) -> None:
+    """Write down hours that were found; one that is recorded already begins anew."""
+    rows = [[hour.arrival_hour, hour.objects, hour.example, _FOUND] for hour in found]
+
+    def write(connection: duckdb.DuckDBPyConnection) -> None:
+        hours = [hour.arrival_hour for hour in found]
+        connection.execute("delete from lake.ops.overtaken_hours where arrival_hour in (select unnest(?))", [hours])
+        connection.executemany(
+            "insert into lake.ops.overtaken_hours values (?, now() at time zone 'UTC', ?, ?, ?)", rows
+        )
+
+    with connect(settings, read_only=False) as connection:
+        ensure_table(connection)
+    _transact(settings, write)
+
+
+def recorded_hours(settings: Settings) -> tuple[str, ...]:
+    """The recorded hours, ascending; none where there is no lake yet."""
+    if not lake_exists(settings):
+        return ()
+    with connect(settings) as connection:
+        if not _exists(connection):
+            return ()
+        rows = connection.execute("select distinct arrival_hour from lake.ops.overtaken_hours order by 1").fetchall()
+    return tuple(hour for (hour,) in rows)
+
+
+def widened(window: Window, hours: Sequence[str]) -> Window:
+    """The hull of a window and of the hours that lie before its end."""
+    starts = [start for hour in hours if (start := parse_hour(hour)) < window.end]
+    return Window(min([window.start, *starts]), window.end)
+
+
+def begin_again(settings: Settings, window: Window) -> None:
+    """Say that the window's raw files are about to be written: what later steps made of its hours counts no more."""
+    _transact(
+        settings,
+        lambda connection: connection.execute(
+            "update lake.ops.overtaken_hours set step = ? where arrival_hour in (select unnest(?))",
+            [_FOUND, list(window.hours)],
+        ),
+    )
+
+
+def advance(settings: Settings, window: Window, step: str) -> None:
+    """Say that a step has passed over the window; behind the marts' gate the records of its hours are taken away."""
+    hours = list(window.hours)
+    if step == "validate_marts":
+        # The run's own publish clears the hours of its window alone.
+        clear_spool(settings, window)
+        _transact(settings, lambda connection: _release(connection, hours))
+    elif step in _AFTER:
+        _transact(
+            settings,
+            lambda connection: connection.execute(
+                "update lake.ops.overtaken_hours set step = ? where step = ? and arrival_hour in (select unnest(?))",
+                [step, _AFTER[step], hours],
+            ),
+        )
+
+
+def _release(connection: duckdb.DuckDBPyConnection, hours: list[str]) -> None:
+    scope = [_AFTER["validate_marts"], hours]
+    where = "where step = ? and arrival_hour in (select unnest(?))"
+    rows = connection.execute(f"select arrival_hour from lake.ops.overtaken_hours {where}", scope).fetchall()
+    released = [hour for (hour,) in rows]
+    connection.execute(f"delete from lake.ops.overtaken_hours {where}", scope)
+    # Event hours that only the old objects touched were restated with this gate, and need not be ever again.
+    connection.execute(
+        "delete from lake.intermediate.int_hours__touched where arrival_hour in (select unnest(?)) "
+        "and (arrival_hour, event_hour) not in (select (arrival_hour, event_hour) "
+        "from lake.intermediate.int_coverage__partials where arrival_hour in (select unnest(?)))",
+        [released, released],
+    )
+
+
+def _transact(settings: Settings, work: Callable[[duckdb.DuckDBPyConnection], object]) -> None:
+    """Do something in one transaction, again while another run's commit overtakes it."""
+    with connect(settings, read_only=False) as connection:
+
+        def attempt() -> None:
+            connection.execute("begin")
+            work(connection)
+            connection.execute("commit")
+
+        retried(attempt)
+
+
+def _exists(connection: duckdb.DuckDBPyConnection) -> bool:
+    found = connection.execute(
+        "select 1 from duckdb_tables() where database_name = 'lake' and schema_name = 'ops' "
+        "and table_name = 'overtaken_hours'"
+    ).fetchone()
+    return found is not None

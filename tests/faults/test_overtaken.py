@@ -1,0 +1,48 @@
+"""Objects that are overwritten after they were registered count once, in the hour of their last arrival."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from flowlake.steps import run_step
+
+HOURS = ("2026-11-20T12", "2026-11-20T13", "2026-11-20T14", "2026-11-20T15")
+RECORDED = "select arrival_hour, objects, example from lake.ops.overtaken_hours order by 1"
+
+
+def test_objects_that_are_overwritten_leave_what_one_clean_run_leaves(
+    tmp_path: Path, logs: Any, make_lake: Callable[..., Any], assert_same_tables: Callable[..., None]
+) -> None:
+    """Between two runs, while a run was killed, and once more."""
+    lake = make_lake(tmp_path / "hourly", logs.root)
+    for hour in HOURS[:3]:
+        logs.put("fl-1", f"{hour}:05", arrived=f"{hour}:10")
+    moving = ("fl-2", f"{HOURS[0]}:05")
+    moved = str(logs.put(*moving, arrived=f"{HOURS[0]}:10"))
+    lake.build(*HOURS[:2])
+
+    logs.put(*moving, arrived=f"{HOURS[1]}:20", packets=(3, 4))
+    register, *_, publish = lake.run(*HOURS[1:3])
+    assert publish.overtaken == (HOURS[0],)
+    (problem,) = register.details["problems"]
+    assert problem.startswith(f"1 object of {HOURS[0]} overwritten since, for example {moved}: the hour is run again")
+    assert lake.rows(RECORDED) == []
+    packets = "select sum(packets) from flowlake.fct_edges"
+    assert lake.rows(packets) == [(3 + 3 + 7,)]
+    states = lake.rows("select arrival_hour, state from lake.ops.windows order by 1")
+    assert states == [(HOURS[0], "validated"), (HOURS[1], "validated")]
+
+    logs.put(*moving, arrived=f"{HOURS[2]}:20", packets=(3, 4, 5))
+    # A run that is killed behind its first step has left the fact, and raw files that say nothing of it any more.
+    run_step("register", lake.context(HOURS[2], HOURS[3]))
+    assert lake.rows(RECORDED) == [(HOURS[1], 1, moved)]
+    logs.put(*moving, arrived=f"{HOURS[2]}:40", packets=(3, 4, 5, 6))
+    lake.build(HOURS[2], HOURS[3])
+    assert lake.rows(RECORDED) == []
+    assert lake.rows(packets.replace("flowlake", "core")) == [(3 + 3 + 3 + 18,)]
+
+    clean = make_lake(tmp_path / "clean", logs.root)
+    clean.build(HOURS[0], HOURS[3])
+    assert_same_tables(lake, clean)
