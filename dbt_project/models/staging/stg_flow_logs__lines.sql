@@ -35,9 +35,7 @@ with
         select
             *,
             case
-                when trim(line_text) = '' and line_bytes > 0
-                then null
-                when is_header
+                when is_blank or is_header
                 then null
                 when fields_seen <> fields_expected
                 then
@@ -82,7 +80,7 @@ with
                 then 'malformed'
                 when is_header
                 then 'header'
-                when trim(line_text) = '' and line_bytes > 0
+                when is_blank
                 then 'blank'
                 when log_status in ('NODATA', 'SKIPDATA')
                 then 'gap'
