@@ -1,6 +1,13 @@
 -- One row per line of a text object, or record of a Parquet object, that arrived in the window.
 -- Empty lines have no row: raw.objects counts them.
-{{ config(materialized="replaced", replaces="arrival_hour", pre_hook="{{ prepare_raw_reads() }}") }}
+{{
+    config(
+        materialized="replaced",
+        replaces="arrival_hour",
+        compression="zstd",
+        pre_hook="{{ prepare_raw_reads() }}",
+    )
+}}
 
 {%- set formats = window_formats() %}
 {%- set has_parquet = window_has_parquet() %}
