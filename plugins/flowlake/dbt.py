@@ -23,7 +23,7 @@ from flowlake.lake.duck import CONFLICT, install_extensions
 from flowlake.lake.windows import format_hour
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from flowlake.lake.windows import Window
     from flowlake.settings import Settings
@@ -79,8 +79,10 @@ def manifest_path(settings: Settings, layer: str) -> Path:
     return settings.lake.path.resolve() / "dbt" / f"manifest-{layer}.json"
 
 
-def build(settings: Settings, window: Window, layer: str) -> DbtRun:
+def build(settings: Settings, window: Window, layer: str, meanwhile: Callable[[], object] = lambda: None) -> DbtRun:
     """Run `dbt build` over the models with a layer's tag (staging, marts) for a window.
+
+    `meanwhile` is called once dbt has been started, which then takes seconds before it does anything.
 
     Raises:
         DbtError: with the first failing node and its message; all of dbt's log lies in `<lake>/dbt/logs`.
@@ -89,12 +91,12 @@ def build(settings: Settings, window: Window, layer: str) -> DbtRun:
     with _work_folder(settings) as folder:
         for attempt in range(1, ATTEMPTS):
             try:
-                return _build(settings, window, layer, folder)
+                return _build(settings, window, layer, folder, meanwhile)
             except DbtError as error:
                 if CONFLICT not in str(error):
                     raise
                 log.warning("another run committed first (attempt %d of %d follows): %s", attempt + 1, ATTEMPTS, error)
-        return _build(settings, window, layer, folder)
+        return _build(settings, window, layer, folder, meanwhile)
 
 
 @contextmanager
@@ -119,7 +121,7 @@ def _work_folder(settings: Settings) -> Iterator[Path]:
             return
 
 
-def _build(settings: Settings, window: Window, layer: str, folder: Path) -> DbtRun:
+def _build(settings: Settings, window: Window, layer: str, folder: Path, meanwhile: Callable[[], object]) -> DbtRun:
     home = settings.lake.path.resolve() / "dbt"
     target = folder / "target"
     command = [
@@ -171,6 +173,7 @@ def _build(settings: Settings, window: Window, layer: str, folder: Path) -> DbtR
         cwd=home,
         close_fds=False,
     ) as process:
+        meanwhile()
         if process.stdout is not None:
             for line in process.stdout:
                 text = line.rstrip()
