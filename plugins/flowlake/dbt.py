@@ -24,7 +24,7 @@ from flowlake.lake.lock import build_lock
 from flowlake.lake.windows import format_hour
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from flowlake.lake.windows import Window
     from flowlake.settings import Settings
@@ -77,8 +77,10 @@ def manifest_path(settings: Settings, layer: str) -> Path:
     return settings.lake.path.resolve() / "dbt" / f"manifest-{layer}.json"
 
 
-def build(settings: Settings, window: Window, layer: str) -> DbtRun:
+def build(settings: Settings, window: Window, layer: str, meanwhile: Callable[[], object] = lambda: None) -> DbtRun:
     """Run `dbt build` over the models with a layer's tag (staging, marts) for a window.
+
+    `meanwhile` is called once dbt has been started, which then takes seconds before it does anything.
 
     Raises:
         DbtError: with the first failing node and its message; all of dbt's log lies in `<lake>/dbt/logs`.
@@ -87,14 +89,14 @@ def build(settings: Settings, window: Window, layer: str) -> DbtRun:
     with _work_folder(settings) as folder:
         try:
             with build_lock(settings, f"{layer} of {window}", alone=False):
-                return _build(settings, window, layer, folder)
+                return _build(settings, window, layer, folder, meanwhile)
         except DbtError as error:
             if not is_overtaken(str(error)):
                 raise
             log.warning("another run committed first, building again while no other one builds: %s", error)
         # Models replace what they write, so the second time is as whole as the first.
         with build_lock(settings, f"{layer} of {window}, again", alone=True):
-            return _build(settings, window, layer, folder)
+            return _build(settings, window, layer, folder, meanwhile)
 
 
 @contextmanager
@@ -119,7 +121,7 @@ def _work_folder(settings: Settings) -> Iterator[Path]:
             return
 
 
-def _build(settings: Settings, window: Window, layer: str, folder: Path) -> DbtRun:
+def _build(settings: Settings, window: Window, layer: str, folder: Path, meanwhile: Callable[[], object]) -> DbtRun:
     home = settings.lake.path.resolve() / "dbt"
     target = folder / "target"
     command = [
@@ -171,6 +173,7 @@ def _build(settings: Settings, window: Window, layer: str, folder: Path) -> DbtR
         cwd=home,
         close_fds=False,
     ) as process:
+        meanwhile()
         if process.stdout is not None:
             for line in process.stdout:
                 text = line.rstrip()

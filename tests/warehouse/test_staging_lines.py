@@ -105,6 +105,8 @@ OBJECTS = [
         "blanks",
         (b" ", "blank"),
         (b"      ", "blank"),
+        (b" \xa0", "field_count: 2 instead of 14"),
+        (b"\xa0 ", "field_count: 2 instead of 14"),
         (b"", ""),
         (GOOD, OK),
         (b"\t \t", "field_count: 2 instead of 14"),

@@ -24,6 +24,15 @@
             {%- endcall %}
         {% endif %}
         {% do adapter.commit() %}
+        {#- DuckLake takes options for tables that are committed alone. -#}
+        {% if config.get("compression") %}
+            {% call statement("compress") -%}
+                call ducklake_set_option(
+                    {{ text_literal(this.database) }}, 'parquet_compression', {{ text_literal(config.get("compression")) }},
+                    schema => {{ text_literal(this.schema) }}, table_name => {{ text_literal(this.identifier) }}
+                )
+            {%- endcall %}
+        {% endif %}
     {% else %}
         {%- set present = adapter.get_columns_in_relation(existing) | map(attribute="name") | map("lower") | list -%}
         {% for column in columns if column.name | lower not in present %}

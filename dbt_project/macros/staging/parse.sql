@@ -53,22 +53,44 @@
 {%- endmacro %}
 
 {#-
-  The name of the first field whose text is not what its type allows, else null. One regular expression over all the
-  checked fields together decides; only a line that fails it is looked at field by field.
+  The name of the first field whose text is not what its type allows, else null. `all_good` decides for all fields at
+  once; only a line that fails it is looked at field by field.
 -#}
-{% macro first_bad_field(texts) -%}
-    {%- set checked = [] -%}
-    {%- for field in flow_log_fields() if texts.get(field.name) and field_pattern(field) | trim -%}
-        {%- do checked.append({"name": field.name, "text": texts[field.name], "pattern": "(-|" ~ field_pattern(field) | trim ~ ")"}) -%}
-    {%- endfor -%}
-    {%- if not checked -%} cast(null as varchar)
-    {%- else -%}
+{% macro first_bad_field(texts, all_good) -%}
     case
-        when {{ matches(checked | map(attribute="text") | join(" || ' ' || "), checked | map(attribute="pattern") | join(" ")) }} then null
-        {%- for field in checked %}
-        when not {{ matches(field.text, field.pattern) }} then '{{ field.name }}'
+        when {{ all_good }} then null
+        {%- for field in flow_log_fields() if texts.get(field.name) and field_pattern(field) | trim %}
+        when not {{ matches(texts[field.name], pattern_or_dash(field)) }} then '{{ field.name }}'
         {%- endfor %}
+        else cast(null as varchar)
     end
+{%- endmacro %}
+
+{#- What a field may hold: a dash, or what its type allows. Text may be anything but a space, which ends it. -#}
+{% macro pattern_or_dash(field) -%}
+    {%- set pattern = field_pattern(field) | trim if field else "" -%}
+    {{ "(-|" ~ pattern ~ ")" if pattern else "[^ ]*" }}
+{%- endmacro %}
+
+{#- Has the line all fields of its format, each with a text that its type allows? Asked of the line as it stands. -#}
+{% macro line_is_good(line, format) -%}
+    {%- set known = {} -%}
+    {%- for field in flow_log_fields() -%} {%- do known.update({field.name: field}) -%} {%- endfor -%}
+    {%- set patterns = [] -%}
+    {%- for field in format.fields -%} {%- do patterns.append(pattern_or_dash(known.get(field.name))) -%} {%- endfor -%}
+    {{ matches(line, patterns | join(" ")) }}
+{%- endmacro %}
+
+{#- The same for texts that stand apart, in which a free text may hold spaces: of those fields alone that are checked. -#}
+{% macro texts_are_good(texts) -%}
+    {%- set checked = [] -%}
+    {%- set patterns = [] -%}
+    {%- for field in flow_log_fields() if texts.get(field.name) and field_pattern(field) | trim -%}
+        {%- do checked.append(texts[field.name]) -%}
+        {%- do patterns.append(pattern_or_dash(field)) -%}
+    {%- endfor -%}
+    {%- if checked -%} {{ matches(checked | join(" || ' ' || "), patterns | join(" ")) }}
+    {%- else -%} true
     {%- endif -%}
 {%- endmacro %}
 
@@ -90,9 +112,10 @@
         line as line_text,
         length(line) as line_bytes,
         line in ({{ text_literal(format.header) }}, {{ text_literal("\u00ef\u00bb\u00bf" ~ format.header) }}) as is_header,
+        case when line like ' %' then replace(line, ' ', '') = '' else false end as is_blank,
         {{ field_count("fields") }} as fields_seen,
         {{ format.fields | length }} as fields_expected,
-        {{ first_bad_field(texts) }} as bad_field,
+        {{ first_bad_field(texts, line_is_good("line", format)) }} as bad_field,
         {{ "true" if "srcaddr" in texts or "pkt-srcaddr" in texts else "false" }} as has_addresses
     from (
         select
@@ -125,9 +148,10 @@
         {{ (texts.values() | list or ["''"]) | join(" || ' ' || ") }} as line_text,
         cast(0 as bigint) as line_bytes,
         false as is_header,
+        false as is_blank,
         {{ columns | length }} as fields_seen,
         {{ columns | length }} as fields_expected,
-        {{ first_bad_field(texts) }} as bad_field,
+        {{ first_bad_field(texts, texts_are_good(texts)) }} as bad_field,
         {{ "true" if "srcaddr" in texts or "pkt-srcaddr" in texts else "false" }} as has_addresses
     from {{ raw_parquet_records() }}
 {%- endmacro %}
@@ -141,6 +165,7 @@
         cast(null as varchar) as line_text,
         cast(0 as bigint) as line_bytes,
         false as is_header,
+        false as is_blank,
         0 as fields_seen,
         0 as fields_expected,
         cast(null as varchar) as bad_field,

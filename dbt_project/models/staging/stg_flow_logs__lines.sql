@@ -1,6 +1,13 @@
 -- One row per line of a text object, or record of a Parquet object, that arrived in the window.
 -- Empty lines have no row: raw.objects counts them.
-{{ config(materialized="replaced", replaces="arrival_hour", pre_hook="{{ prepare_raw_reads() }}") }}
+{{
+    config(
+        materialized="replaced",
+        replaces="arrival_hour",
+        compression="zstd",
+        pre_hook="{{ prepare_raw_reads() }}",
+    )
+}}
 
 {%- set formats = window_formats() %}
 {%- set has_parquet = window_has_parquet() %}
@@ -35,9 +42,7 @@ with
         select
             *,
             case
-                when trim(line_text) = '' and line_bytes > 0
-                then null
-                when is_header
+                when is_blank or is_header
                 then null
                 when fields_seen <> fields_expected
                 then
@@ -82,7 +87,7 @@ with
                 then 'malformed'
                 when is_header
                 then 'header'
-                when trim(line_text) = '' and line_bytes > 0
+                when is_blank
                 then 'blank'
                 when log_status in ('NODATA', 'SKIPDATA')
                 then 'gap'
