@@ -150,7 +150,7 @@ with
     ),
 
     -- Most edges are one row that one end's coverage judges. They skip all that follows: nothing to add up, to compare
-    -- or to take off. Rows that only share a hash take the long way for nothing.
+    -- or to take off. Rows that only share a hash take the long way for nothing (docs/adr/0016-what-marts-skip.md).
     shared as (select edge_hash from placed group by 1 having count(*) > 1),
 
     plain as (
