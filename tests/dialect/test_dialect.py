@@ -178,6 +178,17 @@ CASES = [
         ("'cast(null as integer)', 2", None),
     ),
     *of(
+        "row_hash",
+        ("select {{ row_hash(['x', 'y']) }} = {{ row_hash([\"'a'\", '1']) }} from (values ('a', 1)) as t (x, y)", True),
+        ("select count(distinct {{ row_hash(['x', 'y']) }}) from (values ('a', 1), ('a', 2), ('b', 1)) as t (x, y)", 3),
+        # A null is a value like any other: what has no hash would be in no set and outside of none.
+        (
+            "select count(distinct {{ row_hash(['x', 'y']) }}) from "
+            "(values ('a', 1), (cast(null as varchar), 1), ('a', cast(null as integer))) as t (x, y)",
+            3,
+        ),
+    ),
+    *of(
         "hash_key",
         ("[\"'a'\", \"'b'\"]", md5("a|b")),
         ("[\"''\"]", md5("")),

@@ -2,13 +2,15 @@
 {{ config(materialized="replaced", replaces="event_hour", meta={"published": true}) }}
 
 {%- set edge = ["event_hour", "src_device_id", "dst_device_id", "protocol", "service_port", "src_role"] %}
+{%- set measures = ["flows", "packets", "bytes", "first_seen_at", "last_seen_at", "tcp_flags"] %}
+{%- set ends = ["dest_covers_accept", "source_covers_accept", "is_doubtful", "is_from_gateway", "is_to_gateway"] %}
 
 with
 
     partials as (select * from {{ ref("int_edges__partials") }} where {{ in_restated_hours("event_hour") }}),
 
-    own_addresses as (
-        select addresses.interface_id, {{ device_id("addresses.own_address", "interfaces.vpc_id") }} as own_device_id
+    own_devices as (
+        select addresses.interface_id, {{ device_id("addresses.own_address", "interfaces.vpc_id") }} as device_id
         from {{ ref("int_addresses__merged") }} as addresses
         inner join {{ ref("int_interfaces__merged") }} as interfaces using (interface_id)
         where addresses.own_address is not null
@@ -36,7 +38,9 @@ with
                     coverage.flow_log_id
             )
             = 1 as speaks_for_reject,
-            coverage.has_skipdata
+            coverage.has_skipdata,
+            own.one_device_id,
+            own.other_device_id
         from
             (
                 select event_hour, interface_id, flow_log_id, sum(skipdata_records) > 0 as has_skipdata
@@ -45,45 +49,91 @@ with
                 group by 1, 2, 3
             ) as coverage
         inner join {{ ref("int_flow_logs__merged") }} as flow_logs using (flow_log_id)
+        -- At most two, one of each address family.
+        left join
+            (
+                select interface_id, min(device_id) as one_device_id, max(device_id) as other_device_id
+                from own_devices
+                group by 1
+            ) as own using (interface_id)
+    ),
+
+    gateways as (
+        select own_devices.device_id
+        from {{ ref("int_interfaces__merged") }} as interfaces
+        inner join own_devices using (interface_id)
+        where interfaces.nat_source is not null
+        {%- for gateway in var("nat_gateways") %}
+            union all
+            select {{ text_literal(gateway) }}
+        {%- endfor %}
     ),
 
     -- A device is covered in an hour when its interface sent anything at all for it, in a flow log that logs the
     -- verdict.
-    covered as (
+    devices as (
         select
-            voices.event_hour,
-            own_addresses.own_device_id as device_id,
-            bool_or(voices.speaks_for_accept) as covers_accept,
-            bool_or(voices.speaks_for_reject) as covers_reject,
-            bool_or(voices.has_skipdata) as has_skipdata
-        from voices
-        inner join own_addresses using (interface_id)
-        where voices.speaks_for_accept or voices.speaks_for_reject
+            event_hour,
+            device_id,
+            bool_or(covers_accept) as covers_accept,
+            bool_or(covers_reject) as covers_reject,
+            bool_or(has_skipdata) as has_skipdata,
+            bool_or(is_gateway) as is_gateway
+        from
+            (
+                select
+                    voices.event_hour,
+                    own_devices.device_id,
+                    voices.speaks_for_accept as covers_accept,
+                    voices.speaks_for_reject as covers_reject,
+                    voices.has_skipdata,
+                    false as is_gateway
+                from voices
+                inner join own_devices using (interface_id)
+                where voices.speaks_for_accept or voices.speaks_for_reject
+                union all
+                select hours.event_hour, gateways.device_id, false, false, false, true
+                from gateways
+                cross join (select distinct event_hour from voices) as hours
+            ) as facts
         group by 1, 2
     ),
 
-    -- One row per edge, verdict and interface, all arrival hours together, with the interface's place on the way.
-    observed as (
+    -- Who speaks, with the interface's place on the way and what is known of both ends.
+    placed as (
         select
-            {%- for column in edge %} partials.{{ column }}, {%- endfor %}
-            partials.action,
-            partials.interface_id,
-            max(
-                case
-                    when own_destination.own_device_id is not null
-                    then 'dest'
-                    when own_source.own_device_id is not null
-                    then 'source'
-                    else 'between'
-                end
-            ) as side,
-            bool_or(voices.has_skipdata) as has_skipdata,
-            sum(partials.flows) as flows,
-            sum(partials.packets) as packets,
-            sum(partials.bytes) as bytes,
-            min(partials.first_seen_at) as first_seen_at,
-            max(partials.last_seen_at) as last_seen_at,
-            {{ bit_or_agg("partials.tcp_flags") }} as tcp_flags
+            {%- for column in edge + ["action", "interface_id"] + measures %} partials.{{ column }}, {%- endfor %}
+            case
+                when partials.dst_device_id in (voices.one_device_id, voices.other_device_id)
+                then 'dest'
+                when partials.src_device_id in (voices.one_device_id, voices.other_device_id)
+                then 'source'
+                else 'between'
+            end as side,
+            voices.has_skipdata,
+            coalesce(destination.covers_accept, false) as dest_covers_accept,
+            coalesce(destination.covers_reject, false) as dest_covers_reject,
+            coalesce(source.covers_accept, false) as source_covers_accept,
+            case
+                when destination.covers_accept
+                then coalesce(destination.has_skipdata, false)
+                else coalesce(source.has_skipdata, false)
+            end as is_doubtful,
+            coalesce(source.is_gateway, false) as is_from_gateway,
+            coalesce(destination.is_gateway, false) as is_to_gateway,
+            {{
+                row_hash(
+                    [
+                        "partials.event_hour",
+                        "partials.src_device_id",
+                        "partials.dst_device_id",
+                        "partials.protocol",
+                        "partials.service_port",
+                        "partials.src_role",
+                        "partials.action",
+                    ]
+                )
+            }} as edge_hash
         from partials
         inner join
             voices
@@ -92,34 +142,54 @@ with
             and partials.flow_log_id = voices.flow_log_id
             and case when partials.action = 'REJECT' then voices.speaks_for_reject else voices.speaks_for_accept end
         left join
-            own_addresses as own_destination
-            on partials.interface_id = own_destination.interface_id
-            and partials.dst_device_id = own_destination.own_device_id
+            devices as destination
+            on partials.event_hour = destination.event_hour
+            and partials.dst_device_id = destination.device_id
         left join
-            own_addresses as own_source
-            on partials.interface_id = own_source.interface_id
-            and partials.src_device_id = own_source.own_device_id
-        group by 1, 2, 3, 4, 5, 6, 7, 8
+            devices as source on partials.event_hour = source.event_hour and partials.src_device_id = source.device_id
     ),
 
-    placed as (
+    -- Most edges are one row that one end's coverage judges. They skip all that follows: nothing to add up, to compare
+    -- or to take off. Rows that only share a hash take the long way for nothing (docs/adr/0016-what-marts-skip.md).
+    shared as (select edge_hash from placed group by 1 having count(*) > 1),
+
+    plain as (
         select
-            observed.*,
-            coalesce(destination.covers_accept, false) as dest_covers_accept,
-            coalesce(destination.covers_reject, false) as dest_covers_reject,
-            coalesce(source.covers_accept, false) as source_covers_accept,
-            case
-                when destination.covers_accept
-                then coalesce(destination.has_skipdata, false)
-                else coalesce(source.has_skipdata, false)
-            end as is_doubtful
-        from observed
-        left join
-            covered as destination
-            on observed.event_hour = destination.event_hour
-            and observed.dst_device_id = destination.device_id
-        left join
-            covered as source on observed.event_hour = source.event_hour and observed.src_device_id = source.device_id
+            {{ (edge + ["action"] + measures) | join(", ") }},
+            side as counted_side,
+            1 as observations,
+            has_skipdata as is_lossy,
+            {{ ends | join(", ") }}
+        from placed
+        where
+            not is_doubtful
+            and (dest_covers_accept or (source_covers_accept and not dest_covers_reject))
+            and edge_hash not in (select shared.edge_hash from shared)
+            and case
+                when dest_covers_accept
+                then side = 'dest' or (side = 'source' and action = 'REJECT')
+                else side = 'source'
+            end
+    ),
+
+    -- One row per edge, verdict and interface, all arrival hours together.
+    observed as (
+        select
+            {{ (edge + ["action", "interface_id", "side"]) | join(", ") }},
+            bool_or(has_skipdata) as has_skipdata,
+            {%- for column in ends %} bool_or({{ column }}) as {{ column }}, {%- endfor %}
+            sum(flows) as flows,
+            sum(packets) as packets,
+            sum(bytes) as bytes,
+            min(first_seen_at) as first_seen_at,
+            max(last_seen_at) as last_seen_at,
+            {{ bit_or_agg("tcp_flags") }} as tcp_flags
+        from placed
+        where
+            is_doubtful
+            or not (dest_covers_accept or (source_covers_accept and not dest_covers_reject))
+            or edge_hash in (select shared.edge_hash from shared)
+        group by 1, 2, 3, 4, 5, 6, 7, 8, 9
     ),
 
     -- Where neither end is covered, of those in between the one that saw most of the pair speaks for it.
@@ -135,7 +205,7 @@ with
                     row_number() over (
                         partition by event_hour, src_device_id, dst_device_id order by sum(packets) desc, interface_id
                     ) as place
-                from placed
+                from observed
                 where side = 'between' and (is_doubtful or not (dest_covers_accept or source_covers_accept))
                 group by 1, 2, 3, 4
             ) as sums
@@ -160,26 +230,28 @@ with
         from
             (
                 select
-                    {%- for column in edge %} placed.{{ column }}, {%- endfor %}
-                    bool_or(placed.dest_covers_accept) as dest_covers_accept,
-                    bool_or(placed.source_covers_accept) as source_covers_accept,
-                    sum(case when placed.side = 'dest' then placed.packets else 0 end) as dest_packets,
+                    {%- for column in edge %} observed.{{ column }}, {%- endfor %}
+                    bool_or(observed.dest_covers_accept) as dest_covers_accept,
+                    bool_or(observed.source_covers_accept) as source_covers_accept,
+                    sum(case when observed.side = 'dest' then observed.packets else 0 end) as dest_packets,
                     sum(
-                        case when placed.side = 'source' and placed.action <> 'REJECT' then placed.packets else 0 end
+                        case
+                            when observed.side = 'source' and observed.action <> 'REJECT' then observed.packets else 0
+                        end
                     ) as source_packets,
                     sum(
                         case
                             when
-                                placed.side = 'between'
-                                and placed.action <> 'REJECT'
+                                observed.side = 'between'
+                                and observed.action <> 'REJECT'
                                 and best_between.interface_id is not null
-                            then placed.packets
+                            then observed.packets
                             else 0
                         end
                     ) as between_packets
-                from placed
+                from observed
                 left join best_between using (event_hour, src_device_id, dst_device_id, interface_id, side)
-                where placed.is_doubtful
+                where observed.is_doubtful
                 group by 1, 2, 3, 4, 5, 6
             ) as sums
     ),
@@ -193,45 +265,45 @@ with
             sum(packets) as packets,
             sum(bytes) as bytes,
             sum(flows) as flows
-        from placed
+        from observed
         where side = 'dest' and action = 'REJECT' and not dest_covers_accept
         group by 1, 2, 3, 4, 5, 6
     ),
 
     chosen as (
         select
-            placed.*,
+            observed.*,
             case
                 coalesce(
                     fullest_side.side,
                     case
-                        when placed.dest_covers_accept
+                        when observed.dest_covers_accept
                         then 'dest'
-                        when placed.source_covers_accept
+                        when observed.source_covers_accept
                         then 'source'
                         else 'between'
                     end
                 )
                 -- The destination has the last word; of the source's packets only those count that never left.
                 when 'dest'
-                then placed.side = 'dest' or (placed.side = 'source' and placed.action = 'REJECT')
+                then observed.side = 'dest' or (observed.side = 'source' and observed.action = 'REJECT')
                 when 'source'
                 then
-                    placed.side = 'source'
-                    or (placed.side = 'dest' and placed.action = 'REJECT' and not placed.dest_covers_accept)
+                    observed.side = 'source'
+                    or (observed.side = 'dest' and observed.action = 'REJECT' and not observed.dest_covers_accept)
                 else
                     best_between.interface_id is not null
-                    or (placed.side in ('dest', 'source') and placed.action = 'REJECT')
+                    or (observed.side in ('dest', 'source') and observed.action = 'REJECT')
             end as counts
-        from placed
+        from observed
         left join fullest_side using ({{ edge | join(", ") }})
         left join
             best_between
-            on placed.event_hour = best_between.event_hour
-            and placed.src_device_id = best_between.src_device_id
-            and placed.dst_device_id = best_between.dst_device_id
-            and placed.interface_id = best_between.interface_id
-            and placed.side = best_between.side
+            on observed.event_hour = best_between.event_hour
+            and observed.src_device_id = best_between.src_device_id
+            and observed.dst_device_id = best_between.dst_device_id
+            and observed.interface_id = best_between.interface_id
+            and observed.side = best_between.side
     ),
 
     summed as (
@@ -248,6 +320,7 @@ with
             count(*) as observations,
             bool_or(is_doubtful or (counts and has_skipdata)) as is_lossy,
             bool_or(counts) as counts,
+            {%- for column in ends %} bool_or({{ column }}) as {{ column }}, {%- endfor %}
             action <> 'REJECT' and max(case when counts then side end) <> 'dest' as is_stoppable
         from chosen
         group by 1, 2, 3, 4, 5, 6, 7
@@ -255,82 +328,52 @@ with
 
     remaining as (
         select
-            {%- for column in edge %} summed.{{ column }}, {%- endfor %}
-            summed.action,
-            summed.counted_side,
+            {%- for column in edge + ["action"] %} summed.{{ column }}, {%- endfor %}
             greatest(summed.flows - coalesce(stopped.flows, 0), 1) as flows,
             summed.packets - coalesce(stopped.packets, 0) as packets,
             greatest(summed.bytes - coalesce(stopped.bytes, 0), 0) as bytes,
             summed.first_seen_at,
             summed.last_seen_at,
             summed.tcp_flags,
+            summed.counted_side,
             summed.observations,
-            summed.is_lossy
+            summed.is_lossy,
+            {{ ends | join(", ") }}
         from summed
         left join stopped using ({{ edge | join(", ") }}, is_stoppable)
         where summed.counts and (stopped.packets is null or summed.packets > stopped.packets)
     ),
 
-    gateways as (
-        select distinct own_addresses.own_device_id as device_id
-        from {{ ref("int_interfaces__merged") }} as interfaces
-        inner join own_addresses using (interface_id)
-        where interfaces.nat_source is not null
-        {%- for gateway in var("nat_gateways") %}
-            union
-            select {{ text_literal(gateway) }}
-        {%- endfor %}
+    edges as (
+        select *
+        from plain
+        union all
+        select *
+        from remaining
     )
 
 select
-    {{
-        hash_key(
-            ["remaining." ~ edge[0]]
-            + [
-                "remaining.src_device_id",
-                "remaining.dst_device_id",
-                "remaining.protocol",
-                "remaining.service_port",
-                "remaining.src_role",
-                "remaining.action",
-            ]
-        )
-    }} as edge_id,
-    {%- for column in edge %} remaining.{{ column }}, {%- endfor %}
-    remaining.action,
-    cast(remaining.flows as bigint) as flows,
-    cast(remaining.packets as bigint) as packets,
-    cast(remaining.bytes as bigint) as bytes,
-    remaining.first_seen_at,
-    remaining.last_seen_at,
-    remaining.tcp_flags,
-    cast(remaining.observations as integer) as observations,
-    remaining.counted_side,
-    source_gateway.device_id is not null or destination_gateway.device_id is not null as is_translated,
+    {{ hash_key(edge + ["action"]) }} as edge_id,
+    {{ (edge + ["action"]) | join(", ") }},
+    cast(flows as bigint) as flows,
+    cast(packets as bigint) as packets,
+    cast(bytes as bigint) as bytes,
+    first_seen_at,
+    last_seen_at,
+    tcp_flags,
+    cast(observations as integer) as observations,
+    counted_side,
+    is_from_gateway or is_to_gateway as is_translated,
     -- A translated leg is left out of totals where the client's own side was seen: always on the outer leg, whose
     -- packets the inner leg names; on the inner leg when the client is covered.
     case
-        when source_gateway.device_id is null and destination_gateway.device_id is null
-        then true
-        when source_gateway.device_id is not null and destination_gateway.device_id is not null
+        when is_from_gateway and is_to_gateway
         then false
-        when source_gateway.device_id is not null
-        then
-            {{ in_networks(device_address("remaining.dst_device_id"), var("internal_cidrs")) }}
-            and not coalesce(covered_destination.covers_accept, false)
-        else
-            {{ in_networks(device_address("remaining.src_device_id"), var("internal_cidrs")) }}
-            and not coalesce(covered_source.covers_accept, false)
+        when is_from_gateway
+        then {{ in_networks(device_address("dst_device_id"), var("internal_cidrs")) }} and not dest_covers_accept
+        when is_to_gateway
+        then {{ in_networks(device_address("src_device_id"), var("internal_cidrs")) }} and not source_covers_accept
+        else true
     end as is_counted,
-    remaining.is_lossy
-from remaining
-left join gateways as source_gateway on remaining.src_device_id = source_gateway.device_id
-left join gateways as destination_gateway on remaining.dst_device_id = destination_gateway.device_id
-left join
-    covered as covered_source
-    on remaining.event_hour = covered_source.event_hour
-    and remaining.src_device_id = covered_source.device_id
-left join
-    covered as covered_destination
-    on remaining.event_hour = covered_destination.event_hour
-    and remaining.dst_device_id = covered_destination.device_id
+    is_lossy
+from edges

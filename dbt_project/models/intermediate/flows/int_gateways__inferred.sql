@@ -4,7 +4,7 @@
 
 with
 
-    legs as (
+    speakers as (
         select
             partials.arrival_hour,
             partials.interface_id,
@@ -27,6 +27,33 @@ with
             and partials.action <> 'REJECT'
             and strpos(partials.src_device_id, ':') = 0
             and addresses.own_address is not null
+    ),
+
+    -- Few interfaces both take in and send on for the same services. What is asked in the end of packets from the
+    -- inside and the outside is a part of these sums, so nobody else needs a look at the addresses.
+    suspects as (
+        select arrival_hour, interface_id
+        from
+            (
+                select
+                    arrival_hour,
+                    interface_id,
+                    sum(case when src_role = 'client' and not is_from_own then packets else 0 end) as requests_in,
+                    sum(case when src_role = 'client' and is_from_own then packets else 0 end) as requests_out,
+                    sum(case when src_role = 'server' and is_to_own then packets else 0 end) as answers_in,
+                    sum(case when src_role = 'server' and not is_to_own then packets else 0 end) as answers_out
+                from speakers
+                group by arrival_hour, interface_id, protocol, service_port
+            ) as sums
+        group by 1, 2
+        having sum(least(requests_in, requests_out)) >= 90 and sum(least(answers_in, answers_out)) >= 90
+    ),
+
+    legs as (
+        select speakers.*
+        from speakers
+        inner join
+            suspects on speakers.arrival_hour = suspects.arrival_hour and speakers.interface_id = suspects.interface_id
     ),
 
     devices as (

@@ -3,29 +3,35 @@
 
 with
 
-    edges as (
+    pairs as (
         select event_hour, src_device_id, dst_device_id
-        from {{ ref("fct_edges") }}
-        where is_counted and {{ in_restated_hours("event_hour") }}
+        from {{ ref("rpt_pairs_hourly") }}
+        where {{ in_restated_hours("event_hour") }}
     ),
 
-    pairs as (select event_hour, src_device_id, dst_device_id, count(*) as edges from edges group by 1, 2, 3),
+    edge_counts as (
+        select event_hour, count(*) as edges
+        from {{ ref("fct_edges") }}
+        where is_counted and {{ in_restated_hours("event_hour") }}
+        group by 1
+    ),
 
-    pair_counts as (select event_hour, count(*) as pairs, cast(sum(edges) as bigint) as edges from pairs group by 1),
+    pair_counts as (select event_hour, count(*) as pairs from pairs group by 1),
 
     vertex_counts as (
-        select event_hour, count(distinct device_id) as vertices
+        select event_hour, count(*) as vertices
         from
             (
                 select event_hour, src_device_id as device_id
                 from pairs
-                union all
+                union
                 select event_hour, dst_device_id
                 from pairs
-            ) as ends
+            ) as vertices
         group by 1
     )
 
-select pair_counts.event_hour, vertex_counts.vertices, pair_counts.pairs, pair_counts.edges
-from pair_counts
-inner join vertex_counts on pair_counts.event_hour = vertex_counts.event_hour
+select edge_counts.event_hour, vertex_counts.vertices, pair_counts.pairs, edge_counts.edges
+from edge_counts
+inner join pair_counts on edge_counts.event_hour = pair_counts.event_hour
+inner join vertex_counts on edge_counts.event_hour = vertex_counts.event_hour
