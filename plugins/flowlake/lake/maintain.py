@@ -185,7 +185,7 @@ def make_plan(settings: Settings, connection: duckdb.DuckDBPyConnection, now: da
 def _live_tables(connection: duckdb.DuckDBPyConnection) -> Iterator[tuple[_Table, _Table]]:
     """Of each table its files to merge, and its files with deleted rows: DuckLake never merges the latter."""
     rows = connection.execute(
-        "select schema_name, table_name, tables.table_id, files.data_file_id, files.record_count, "  # noqa: S608
+        "select schema_name, table_name, tables.table_id, files.data_file_id, files.record_count, "
         "files.file_size_bytes, deletes.data_file_id is not null, coalesce(deletes.deleted, 0) "
         f"from {_CATALOG}.ducklake_data_file as files "
         f"inner join {_CATALOG}.ducklake_table as tables using (table_id) "
@@ -195,8 +195,8 @@ def _live_tables(connection: duckdb.DuckDBPyConnection) -> Iterator[tuple[_Table
         "where files.end_snapshot is null and tables.end_snapshot is null and schemas.end_snapshot is null"
     ).fetchall()
     by_table: dict[tuple[str, str, int], list[tuple[int, int, int, bool, int]]] = {}
-    for schema, name, table_id, *file in rows:
-        by_table.setdefault((schema, name, table_id), []).append(file)
+    for row in rows:
+        by_table.setdefault(row[:3], []).append(row[3:])
     for (schema, name, table_id), files in sorted(by_table.items()):
         inlined = _inlined_deletes(connection, table_id)
         total = sum(size for _, _, size, *_ in files)
@@ -223,8 +223,7 @@ def _inlined_deletes(connection: duckdb.DuckDBPyConnection, table_id: int) -> Ma
 
     try:
         rows = connection.execute(
-            f"select file_id, count(distinct row_id) from {_CATALOG}.ducklake_inlined_delete_{table_id:d} "  # noqa: S608
-            "group by 1"
+            f"select file_id, count(distinct row_id) from {_CATALOG}.ducklake_inlined_delete_{table_id:d} group by 1"
         ).fetchall()
     except duckdb.CatalogException:
         # The table is made with the first of them, and nothing lists these tables.
@@ -251,7 +250,7 @@ def _replaced(settings: Settings, connection: duckdb.DuckDBPyConnection, before:
     """
     needed = _known(connection, "ducklake_data_file", "ducklake_delete_file")
     rows = connection.execute(
-        f"select path, cast(schedule_start as timestamptz) from {_CATALOG}.ducklake_files_scheduled_for_deletion"  # noqa: S608
+        f"select path, cast(schedule_start as timestamptz) from {_CATALOG}.ducklake_files_scheduled_for_deletion"
     ).fetchall()
     for recorded, scheduled_at in sorted(rows):
         path = settings.lake.data / recorded
@@ -270,7 +269,7 @@ def _known(connection: duckdb.DuckDBPyConnection, *tables: str) -> set[str]:
     return {
         Path(path).name
         for table in tables
-        for (path,) in connection.execute(f"select path from {_CATALOG}.{table}").fetchall()  # noqa: S608
+        for (path,) in connection.execute(f"select path from {_CATALOG}.{table}").fetchall()
     }
 
 
@@ -280,9 +279,7 @@ def _spooled(settings: Settings, connection: duckdb.DuckDBPyConnection, before: 
     if not old:
         return
     hours = {path.name.removeprefix("arrival_hour=") for path in (settings.lake.raw / "objects").glob("arrival_hour=*")}
-    needed = {
-        row.read_path for hour in hours - _validated(connection) for row in read_objects(settings, hour) or () if row
-    }
+    needed = {row.read_path for hour in hours - _validated(connection) for row in read_objects(settings, hour) or ()}
     yield from (file for file in old if str(file.path) not in needed)
 
 
@@ -350,6 +347,9 @@ def _move_pins(work: _Work) -> None:
     if version is None:
         work.notes.append("nothing is published yet")
         return
+    if not any(work.done.get(kind) for kind in (Kind.SMALL, Kind.DELETED)):
+        work.notes.append(f"stay at version {version}")
+        return
     try:
         moved = follow_compaction(work.connection)
     except PublishError as error:
@@ -372,7 +372,7 @@ def _remove_replaced(work: _Work) -> None:
     work.done[Kind.REPLACED] = _remove(files)
     if files:
         work.connection.execute(
-            f"delete from {_CATALOG}.ducklake_files_scheduled_for_deletion where path in (select unnest(?))",  # noqa: S608
+            f"delete from {_CATALOG}.ducklake_files_scheduled_for_deletion where path in (select unnest(?))",
             [[file.recorded for file in files]],
         )
 

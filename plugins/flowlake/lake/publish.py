@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 SCHEMA = "flowlake"
 _NAME = re.compile(r"[a-z_][a-z0-9_]*\Z")
-_PINNED = re.compile(r"CREATE VIEW \S+ AS (SELECT .+ FROM \S+) AT \(VERSION => (\d+)\);?\s*\Z", re.IGNORECASE | re.DOTALL)
+_PINNED = re.compile(
+    r"CREATE VIEW \S+ AS (SELECT .+ FROM \S+) AT \(VERSION => (\d+)\);?\s*\Z", re.IGNORECASE | re.DOTALL
+)
 """A pinned view as DuckDB shows it: what it selects, and the version."""
 
 
