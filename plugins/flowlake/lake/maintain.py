@@ -94,9 +94,9 @@ class _Table:
 
     schema: str
     name: str
-    files: int
+    files: tuple[str, ...]
+    """Their names, which are unique."""
     bytes: int
-    total_bytes: int
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def make_plan(settings: Settings, connection: duckdb.DuckDBPyConnection, now: da
     lake = settings.lake
     live = tuple(_live_tables(connection))
     return Plan(
-        small=tuple(small for small, _ in live if small.files > 1),
+        small=tuple(small for small, _ in live if len(small.files) > 1),
         deleted=tuple(deleted for _, deleted in live if deleted.files),
         snapshots=_snapshots(connection, now - timedelta(days=keep.keep_snapshots_days)),
         replaced=tuple(_replaced(settings, connection, grace)),
@@ -185,7 +185,7 @@ def make_plan(settings: Settings, connection: duckdb.DuckDBPyConnection, now: da
 def _live_tables(connection: duckdb.DuckDBPyConnection) -> Iterator[tuple[_Table, _Table]]:
     """Of each table its files to merge, and its files with deleted rows: DuckLake never merges the latter."""
     rows = connection.execute(
-        "select schema_name, table_name, tables.table_id, files.data_file_id, files.record_count, "
+        "select schema_name, table_name, tables.table_id, files.data_file_id, files.path, files.record_count, "
         "files.file_size_bytes, deletes.data_file_id is not null, coalesce(deletes.deleted, 0) "
         f"from {_CATALOG}.ducklake_data_file as files "
         f"inner join {_CATALOG}.ducklake_table as tables using (table_id) "
@@ -194,26 +194,23 @@ def _live_tables(connection: duckdb.DuckDBPyConnection) -> Iterator[tuple[_Table
         f"from {_CATALOG}.ducklake_delete_file group by 1) as deletes on deletes.data_file_id = files.data_file_id "
         "where files.end_snapshot is null and tables.end_snapshot is null and schemas.end_snapshot is null"
     ).fetchall()
-    by_table: dict[tuple[str, str, int], list[tuple[int, int, int, bool, int]]] = {}
+    by_table: dict[tuple[str, str, int], list[tuple[int, str, int, int, bool, int]]] = {}
     for row in rows:
         by_table.setdefault(row[:3], []).append(row[3:])
     for (schema, name, table_id), files in sorted(by_table.items()):
         inlined = _inlined_deletes(connection, table_id)
-        total = sum(size for _, _, size, *_ in files)
-        share = _deleted_share(total)
-        small = [
-            size
-            for number, _, size, has_deletes, _ in files
-            if size < SMALL_FILE and not has_deletes and number not in inlined
-        ]
-        deleted = [
-            size
-            for number, count, size, _, gone in files
-            if (lost := gone + inlined.get(number, 0)) and lost >= share * count
-        ]
+        share = 0.0 if sum(size for _, _, _, size, *_ in files) < SMALL_TABLE else DELETED_SHARE
+        small, deleted = {}, {}
+        for number, path, count, size, has_deletes, gone in files:
+            lost = gone + inlined.get(number, 0)
+            if size < SMALL_FILE and not has_deletes and not lost:
+                small[Path(path).name] = size
+            # Of a file that has lost every row nothing is left to write.
+            elif 0 < lost < count and lost >= share * count:
+                deleted[Path(path).name] = size
         yield (
-            _Table(schema, name, len(small), sum(small), total),
-            _Table(schema, name, len(deleted), sum(deleted), total),
+            _Table(schema, name, tuple(small), sum(small.values())),
+            _Table(schema, name, tuple(deleted), sum(deleted.values())),
         )
 
 
@@ -229,10 +226,6 @@ def _inlined_deletes(connection: duckdb.DuckDBPyConnection, table_id: int) -> Ma
         # The table is made with the first of them, and nothing lists these tables.
         return {}
     return dict(rows)
-
-
-def _deleted_share(table_bytes: int) -> float:
-    return 0.0 if table_bytes < SMALL_TABLE else DELETED_SHARE
 
 
 def _snapshots(connection: duckdb.DuckDBPyConnection, before: datetime) -> tuple[int, ...]:
@@ -324,22 +317,34 @@ class _Work:
 
 
 def _merge(work: _Work) -> None:
+    """One table, one transaction: a kill leaves the tables before it merged, and files for the next orphans."""
     for table in work.plan.small:
-        _compact(work, Kind.SMALL, table, "ducklake_merge_adjacent_files", f"max_file_size => {SMALL_FILE}")
+        rows = work.connection.execute(
+            f"call ducklake_merge_adjacent_files('lake', {literal(table.name)}, schema => {literal(table.schema)}, "
+            f"max_file_size => {SMALL_FILE})"
+        ).fetchall()
+        processed = sum(int(count) for *_, count, _ in rows)
+        work.done[Kind.SMALL] = work.done.get(Kind.SMALL, 0) + processed
 
 
 def _rewrite(work: _Work) -> None:
+    """Write the rows that files with deleted rows still hold once more, as any run could.
+
+    Not by ducklake_rewrite_data_files: it narrows the table's statistics to the rows of today, and earlier versions are
+    read by the same ones: rows that were deleted since are not found there any more, though the pins may stand there
+    (measured on DuckDB 1.5.5; a test would show it).
+    """
+    connection = work.connection
     for table in work.plan.deleted:
-        share = _deleted_share(table.total_bytes)
-        _compact(work, Kind.DELETED, table, "ducklake_rewrite_data_files", f"delete_threshold => {share}")
-
-
-def _compact(work: _Work, kind: Kind, table: _Table, function: str, option: str) -> None:
-    """One table, one transaction: a kill leaves the tables before it compacted, and files for the next orphans."""
-    rows = work.connection.execute(
-        f"call {function}('lake', {literal(table.name)}, schema => {literal(table.schema)}, {option})"
-    ).fetchall()
-    work.done[kind] = work.done.get(kind, 0) + sum(int(processed) for *_, processed, _ in rows)
+        name, files = f'lake."{table.schema}"."{table.name}"', list(table.files)
+        chosen = "where parse_filename(filename) in (select unnest(?))"
+        connection.execute("begin")
+        connection.execute(f"create temp table kept as select * from {name} {chosen}", [files])
+        connection.execute(f"delete from {name} {chosen}", [files])
+        connection.execute(f"insert into {name} select * from temp.kept")
+        connection.execute("drop table temp.kept")
+        connection.execute("commit")
+        work.done[Kind.DELETED] = work.done.get(Kind.DELETED, 0) + len(files)
 
 
 def _move_pins(work: _Work) -> None:
@@ -437,8 +442,8 @@ def _report(plan: Plan, done: Mapping[Kind, int], pins: str, *, dry_run: bool) -
         Kind.LOGS: plan.logs,
     }
     amounts: dict[Kind, tuple[int, int | None]] = {
-        Kind.SMALL: (sum(table.files for table in plan.small), sum(table.bytes for table in plan.small)),
-        Kind.DELETED: (sum(table.files for table in plan.deleted), sum(table.bytes for table in plan.deleted)),
+        Kind.SMALL: (sum(len(table.files) for table in plan.small), sum(table.bytes for table in plan.small)),
+        Kind.DELETED: (sum(len(table.files) for table in plan.deleted), sum(table.bytes for table in plan.deleted)),
         Kind.SNAPSHOTS: (len(plan.snapshots), None),
         **{kind: (len(found), sum(file.bytes for file in found)) for kind, found in files.items()},
     }
