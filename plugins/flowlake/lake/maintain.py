@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from flowlake.errors import FlowlakeError
 from flowlake.lake.duck import connect, literal
 from flowlake.lake.ledger import HourState
-from flowlake.lake.lock import run_lock
+from flowlake.lake.lock import Scope, run_lock
 from flowlake.lake.manifests import read_objects
 from flowlake.lake.publish import PublishError, follow_compaction, published_version
 
@@ -127,7 +127,7 @@ def maintain(settings: Settings, *, dry_run: bool = False, now: datetime | None 
         if dry_run:
             plan = make_plan(settings, connection, now)
             return _report(plan, {}, "not touched", dry_run=True)
-    with run_lock(settings.lake.path, "flowlake maintain"), connect(settings, read_only=False) as connection:
+    with run_lock(settings, "flowlake maintain", scope=Scope.LAKE), connect(settings, read_only=False) as connection:
         _bound_memory(settings, connection)
         plan = make_plan(settings, connection, now)
         done: dict[Kind, int] = {}
