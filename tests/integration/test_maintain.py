@@ -29,6 +29,7 @@ from flowlake.sample import SampleSpec, generate
 
 PUBLISHED = PublishedTable("t", ("arrival_hour", "n"), "core.t")
 HOUR = "2026-11-20T12"
+on_both_catalogues = pytest.mark.parametrize("lake", ["sqlite", "postgresql"], indirect=True)
 OLD = time.time() - 48 * 3600
 
 
@@ -98,9 +99,9 @@ def insert(connection: Any, first: int) -> None:
 
 
 @pytest.fixture
-def lake(tmp_path: Path, make_lake: Callable[..., Any]) -> Any:
+def lake(request: pytest.FixtureRequest, tmp_path: Path, make_lake: Callable[..., Any]) -> Any:
     """A table of six small files, two of them with deleted rows, published when it had four."""
-    lake = make_lake(tmp_path, tmp_path / "logs")
+    lake = make_lake(tmp_path, tmp_path / "logs", getattr(request, "param", "sqlite"))
     with writing(lake) as connection:
         ensure_ledger(connection)
         mark_hours(connection, Window.parse(HOUR, "2026-11-20T13"), HourState.VALIDATED, "r1")
@@ -184,6 +185,7 @@ def test_a_dry_run_says_what_maintenance_then_does_and_changes_nothing(lake: Any
     assert not [path for paths in left.values() for path in paths if path.exists()]
 
 
+@on_both_catalogues
 def test_what_killed_runs_left_is_removed_after_its_grace_and_nothing_else(lake: Any) -> None:
     left = leave_behind(lake)
     spool = lake.settings.lake.spool
@@ -246,6 +248,7 @@ def test_files_and_versions_shrink_to_those_that_are_needed(lake: Any) -> None:
     assert sums(lake) == rows
 
 
+@on_both_catalogues
 def test_the_published_version_outlives_the_retention(lake: Any) -> None:
     with writing(lake) as connection:
         mark_hours(connection, Window.parse("2026-11-20T13", "2026-11-20T14"), HourState.BUILDING, "r2")
