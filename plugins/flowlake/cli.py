@@ -361,6 +361,39 @@ def status_command(session: Session, *, config: Path | None) -> None:
     show_status(session.settings(config), make_console())
 
 
+@cli.command("maintain", short_help="Merge small files, expire old versions, remove what was left behind.")
+@click.option("--dry-run", is_flag=True, help="Say what there is to do; change nothing.")
+@click.option("-v", "--verbose", is_flag=True, help="Log what is done.")
+@_config_option
+@click.pass_obj
+def maintain_command(session: Session, *, dry_run: bool, verbose: bool, config: Path | None) -> None:
+    """Merge small files, expire old versions, and remove what killed runs and time left behind.
+
+    No row of any table is deleted, and what people read stays as it is. How long things are kept stands in the
+    settings under `maintenance`. It waits for a run under way; a dry run does not.
+
+    \b
+    Examples:
+      flowlake maintain --dry-run
+      flowlake maintain
+    """
+    from flowlake.lake.maintain import maintain
+    from flowlake.progress import start_logging
+    from flowlake.terminal import human_bytes, human_count, make_console, make_table, print_table
+
+    settings = session.settings(config)
+    start_logging(make_console(stderr=True), verbose=verbose)
+    report = maintain(settings, dry_run=dry_run)
+    columns = ["what", "found", "bytes", "done"][: 3 if dry_run else 4]
+    rows = [
+        (finding.kind, human_count(finding.count), human_bytes(finding.bytes), human_count(finding.done))
+        for finding in report.findings
+    ]
+    table = make_table(columns, [row[: len(columns)] for row in rows], right=columns[1:], whole=columns[:1])
+    print_table(make_console(), table)
+    click.echo("nothing was changed" if dry_run else f"published views: {report.pins}")
+
+
 @cli.command("demo", short_help="Run the hourly DAG over sample logs through Airflow.")
 @click.option(
     "--out",

@@ -300,6 +300,18 @@ class Gates:
 
 
 @dataclass(frozen=True)
+class Maintenance:
+    """How long `flowlake maintain` keeps what nobody may need any more (docs/adr/0013-maintenance.md)."""
+
+    keep_snapshots_days: int = _checked(_between(1, 3660), 7)
+    """Versions of the lake that can be read, or gone back to. The published one and the newest stay in any case."""
+    remove_files_after_hours: int = _checked(_between(1, 24 * 366), 24)
+    """Grace for files that no version needs, and for what looks left behind: longer than any query or run takes."""
+    keep_logs_days: int = _checked(_between(1, 3660), 30)
+    """Pages and failing rows of the gates, logs of dbt."""
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything that a run needs to know about its deployment."""
 
@@ -307,6 +319,7 @@ class Settings:
     lake: LakeSettings
     target: Target = Target.DUCKDB
     gates: Gates = field(default_factory=Gates)
+    maintenance: Maintenance = field(default_factory=Maintenance)
     nat_gateways: tuple[str, ...] = _checked(_each(_nat_gateway), ())
     internal_cidrs: tuple[str, ...] = _checked(_each(_cidr), INTERNAL_CIDRS)
     overlapping_cidrs: tuple[str, ...] = _checked(_each(_cidr), ())

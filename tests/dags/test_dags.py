@@ -14,7 +14,7 @@ from flowlake.orchestration.assets import PUBLISHED_TABLES
 from flowlake.orchestration.defaults import DEFAULT_ARGS, HOURLY_DAG, Tag, max_active_runs
 from flowlake.steps import STEPS
 
-DAGS = {"flow_logs_hourly"}
+DAGS = {"flow_logs_hourly", "flow_logs_maintenance"}
 
 
 def test_every_file_imports_and_gives_exactly_these_dags(dag_bag: Any) -> None:
@@ -119,6 +119,17 @@ def test_accept_missing_is_a_boolean_that_nothing_else_passes_for(hourly: Any) -
     assert param.resolve(True) is True
     with pytest.raises(ParamValidationError):
         param.resolve("yes")
+
+
+def test_maintenance_says_what_it_would_do_before_it_does_it(dag_bag: Any) -> None:
+    maintenance = dag_bag.dags["flow_logs_maintenance"]
+    assert [task.task_id for task in maintenance.topological_sort()] == ["dry_run", "maintain"]
+    dry_run, maintain = maintenance.topological_sort()
+    assert (dry_run.only_reports, maintain.only_reports) == (True, False)
+    assert maintain.upstream_task_ids == {"dry_run"}
+    assert maintain.trigger_rule == "all_success"
+    assert maintenance.max_active_runs == 1
+    assert maintenance.params.get_param("dry_run_only").resolve() is False
 
 
 def test_only_publish_updates_the_assets_of_the_published_tables(hourly: Any) -> None:

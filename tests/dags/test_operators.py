@@ -11,13 +11,19 @@ from typing import Any
 
 import psutil
 import pytest
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowTaskTimeout
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+)
 
 from flowlake.errors import FlowlakeError
+from flowlake.lake import maintain as maintenance
 from flowlake.lake.windows import Window, WindowError
 from flowlake.orchestration import operators
 from flowlake.orchestration.alerts import describe_failure
-from flowlake.orchestration.operators import StepOperator, report_values, window_of
+from flowlake.orchestration.operators import MaintenanceOperator, StepOperator, report_values, window_of
 from flowlake.settings import SettingsError
 from flowlake.steps import GateFailed, RunContext, StepReport
 
@@ -147,6 +153,34 @@ class TestKill:
             # As Airflow calls it; it must not raise an error of its own in the timeout's place.
             StepOperator(task_id="build_staging", step="build_staging").on_kill()
         assert child.wait(timeout=10) is not None
+
+
+class TestMaintenance:
+    def _run(self, monkeypatch: pytest.MonkeyPatch, *, dry_run: bool, **params: Any) -> Any:
+        def maintain(settings: Any, *, dry_run: bool) -> maintenance.MaintenanceReport:
+            finding = maintenance.Finding(maintenance.Kind.ORPHANS, 2, 700, None if dry_run else 2)
+            return maintenance.MaintenanceReport((finding,), "not touched", dry_run)
+
+        monkeypatch.setattr(maintenance, "maintain", maintain)
+        operator = MaintenanceOperator(task_id="maintain", dry_run=dry_run)
+        return operator.execute.__wrapped__(operator, _context(params=params))  # type: ignore[attr-defined]
+
+    @pytest.mark.usefixtures("config")
+    def test_reports_in_plain_values_what_it_found_and_did(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        found = {"orphans": {"count": 2, "bytes": 700, "done": 2}}
+        done = self._run(monkeypatch, dry_run=False, dry_run_only=False)
+        assert done == {"dry_run": False, "found": found, "pins": "not touched"}
+
+    @pytest.mark.usefixtures("config")
+    def test_changes_nothing_where_only_the_dry_run_was_asked_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert self._run(monkeypatch, dry_run=True, dry_run_only=True)["dry_run"] is True
+        with pytest.raises(AirflowSkipException, match="dry_run_only"):
+            self._run(monkeypatch, dry_run=False, dry_run_only=True)
+
+    def test_wrong_settings_fail_without_a_retry(self, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        config.write_text("nonsense: 1\n")
+        with pytest.raises(AirflowFailException, match="nonsense"):
+            self._run(monkeypatch, dry_run=False)
 
 
 def test_numbers_are_plain_values() -> None:

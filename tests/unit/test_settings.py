@@ -5,7 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from flowlake.settings import INTERNAL_CIDRS, Arrival, Gates, Settings, SettingsError, Severity, Target, load_settings
+from flowlake.settings import (
+    INTERNAL_CIDRS,
+    Arrival,
+    Gates,
+    Maintenance,
+    Settings,
+    SettingsError,
+    Severity,
+    Target,
+    load_settings,
+)
 
 FOUR_LINES = """
 sources:
@@ -45,6 +55,7 @@ def test_everything_can_be_set(tmp_path: Path) -> None:
           - {name: copy, uri: /logs}
         lake: {path: /lake, catalog: "postgresql://me@db.internal:5432/lake?sslmode=require", wait_minutes: 5}
         target: duckdb
+        maintenance: {keep_snapshots_days: 30, remove_files_after_hours: 48}
         gates: {max_malformed_share: 1, silent_flow_log: warn, retired_flow_logs: [fl-0a1b2c3d]}
         nat_gateways: [203.0.113.5, eni-0123456789abcdef0]
         internal_cidrs: [10.0.0.0/8, "fd00::/8"]
@@ -60,6 +71,7 @@ def test_everything_can_be_set(tmp_path: Path) -> None:
     assert settings.lake.catalog == "postgresql://me@db.internal:5432/lake?sslmode=require"
     assert settings.lake.wait_minutes == 5
     assert settings.gates.max_malformed_share == 1.0
+    assert settings.maintenance == Maintenance(30, 48, 30)
     assert settings.gates.silent_flow_log is Severity.WARN
     assert settings.device_names == {"10.0.0.5": "web", "fd00::5": "db"}
     assert settings.internal_cidrs == ("10.0.0.0/8", "fd00::/8")
@@ -103,6 +115,10 @@ def test_everything_can_be_set(tmp_path: Path) -> None:
         (FOUR_LINES + "target: athen\n", "target: 'athen' is unknown (there is: duckdb)"),
         (FOUR_LINES + "target: ducdb\n", "did you mean duckdb?"),
         (FOUR_LINES + "gates: {max_malformed_share: 1.5}\n", "gates.max_malformed_share: must lie between 0 and 1"),
+        (
+            FOUR_LINES + "maintenance: {remove_files_after_hours: 0}\n",
+            "maintenance.remove_files_after_hours: must lie between 1 and 8784",
+        ),
         (FOUR_LINES + "gates: {silent_flow_log: ignore}\n", "gates.silent_flow_log: 'ignore' is unknown"),
         (FOUR_LINES + "gates: {retired_flow_logs: [x]}\n", "gates.retired_flow_logs[0]: 'x' is not a flow log id"),
         (FOUR_LINES + "internal_cidrs: [10.0.0.0/8, 10.0.0.1/8]\n", "internal_cidrs[1]: '10.0.0.1/8' has bits set"),

@@ -1,7 +1,7 @@
 """What people read: the schema `flowlake`, one view a table, each pinned to a validated snapshot of the lake.
 
 A DuckLake version belongs to the whole lake, so moving every view in one transaction shows readers all of a run or
-nothing of it (docs/adr/0007-publishing.md). Nothing else moves the pins.
+nothing of it (docs/adr/0007-publishing.md). Nothing but `_move_pins` moves them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from flowlake.lake.duck import connect, retried
 from flowlake.lake.ledger import blocking_hours
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     import duckdb
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 SCHEMA = "flowlake"
 _NAME = re.compile(r"[a-z_][a-z0-9_]*\Z")
+_PINNED = re.compile(
+    r"CREATE VIEW \S+ AS (SELECT .+ FROM \S+) AT \(VERSION => (\d+)\);?\s*\Z", re.IGNORECASE | re.DOTALL
+)
+"""A pinned view as DuckDB shows it: what it selects, and the version."""
 
 
 class PublishError(FlowlakeError):
@@ -119,33 +123,63 @@ def publish(settings: Settings, manifest: Path) -> Published:
     """
     tables = published_tables(manifest)
     with connect(settings, read_only=False) as connection:
-        blocking = blocking_hours(connection)
-        if blocking:
-            raise HoursBlock(blocking)
-        version = _newest_version(connection)
-        retried(lambda: _move_pins(connection, tables, version))
+        gone = [f'drop view lake.{SCHEMA}."{name}"' for name, _ in _views(connection)]
+        version = _move_pins(
+            connection,
+            lambda version: [
+                f"create schema if not exists lake.{SCHEMA}",
+                *gone,
+                *(table.statement(version) for table in tables),
+            ],
+        )
     return Published(version, tables)
 
 
-def _move_pins(connection: duckdb.DuckDBPyConnection, tables: Iterable[PublishedTable], version: int) -> None:
-    connection.execute("begin")
-    connection.execute(f"create schema if not exists lake.{SCHEMA}")
-    for (name,) in connection.execute(
-        "select view_name from duckdb_views() where database_name = 'lake' and schema_name = ?", [SCHEMA]
-    ).fetchall():
-        connection.execute(f'drop view lake.{SCHEMA}."{name}"')
-    for table in tables:
-        connection.execute(table.statement(version))
-    connection.execute("commit")
+def follow_compaction(connection: duckdb.DuckDBPyConnection) -> int:
+    """Pin the views as they stand to the newest version: the same rows, in the files that compaction made.
+
+    Knows no models: what is published stays what it is.
+
+    Raises:
+        PublishError: as `publish`.
+    """
+    pinned = [(name, match[1]) for name, sql in _views(connection) if (match := _PINNED.match(sql))]
+    return _move_pins(
+        connection,
+        lambda version: [
+            f'create or replace view lake.{SCHEMA}."{name}" as {query} at (version => {version})'
+            for name, query in pinned
+        ],
+    )
 
 
 def published_version(connection: duckdb.DuckDBPyConnection) -> int | None:
     """The version to which the views are pinned; None before the first publish."""
-    views = connection.execute(
-        "select sql from duckdb_views() where database_name = 'lake' and schema_name = ?", [SCHEMA]
+    return next((int(match[2]) for _, sql in _views(connection) if (match := _PINNED.match(sql))), None)
+
+
+def _move_pins(connection: duckdb.DuckDBPyConnection, statements: Callable[[int], Iterable[str]]) -> int:
+    """Have the newest version shown by the views that the statements make of it, in one transaction."""
+    blocking = blocking_hours(connection)
+    if blocking:
+        raise HoursBlock(blocking)
+    version = _newest_version(connection)
+    retried(lambda: _execute(connection, statements(version)))
+    return version
+
+
+def _execute(connection: duckdb.DuckDBPyConnection, statements: Iterable[str]) -> None:
+    connection.execute("begin")
+    for statement in statements:
+        connection.execute(statement)
+    connection.execute("commit")
+
+
+def _views(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
+    """(name, definition) of what is published."""
+    return connection.execute(
+        "select view_name, sql from duckdb_views() where database_name = 'lake' and schema_name = ?", [SCHEMA]
     ).fetchall()
-    pins = [pin for (sql,) in views if (pin := re.search(r"AT \(VERSION => (\d+)\)", sql, re.IGNORECASE))]
-    return int(pins[0].group(1)) if pins else None
 
 
 def _newest_version(connection: duckdb.DuckDBPyConnection) -> int:

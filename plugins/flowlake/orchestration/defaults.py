@@ -33,6 +33,7 @@ class Tag(StrEnum):
 
     FLOWLAKE = "flowlake"
     HOURLY = "hourly"
+    MAINTENANCE = "maintenance"
 
 
 DEFAULT_ARGS: dict[str, Any] = {

@@ -1,4 +1,7 @@
-"""A step of a run as an Airflow task: the data interval becomes the arrival window, the rest is `flowlake.steps`."""
+"""What flowlake does, as Airflow tasks.
+
+A step of a run: the data interval becomes the arrival window, the rest is `flowlake.steps`. And maintenance.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,12 @@ from typing import TYPE_CHECKING, Any
 import psutil  # type: ignore[import-untyped] # it ships no types
 from airflow.sdk import BaseOperator  # noqa: TID253 - this package is where Airflow is imported
 from airflow.sdk.bases.operator import chain  # noqa: TID253
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowTaskTimeout  # noqa: TID253
+from airflow.sdk.exceptions import (  # noqa: TID253
+    AirflowException,
+    AirflowFailException,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+)
 
 from flowlake.lake.windows import Window, WindowError
 from flowlake.orchestration.assets import published_assets
@@ -23,8 +31,13 @@ from flowlake.steps import STEPS, GateFailed, RunContext, Step, StepReport, run_
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from flowlake.lake.maintain import MaintenanceReport
+
 ACCEPT_MISSING = "accept_missing"
 """The run parameter that lets `register` go on when objects that it saw before are gone."""
+
+DRY_RUN_ONLY = "dry_run_only"
+"""The run parameter that ends maintenance after its dry run."""
 
 PUBLISHING_STEP = "publish"
 """The step whose success says that the published tables are new."""
@@ -113,6 +126,51 @@ class StepOperator(BaseOperator):
         )
 
 
+def maintenance_values(report: MaintenanceReport) -> dict[str, Any]:
+    """A report as plain values for XCom: of each kind what was found and done, and where the pins are."""
+    found = {
+        finding.kind.name.lower(): {"count": finding.count, "bytes": finding.bytes, "done": finding.done}
+        for finding in report.findings
+    }
+    return {"dry_run": report.dry_run, "found": found, "pins": report.pins}
+
+
+class MaintenanceOperator(BaseOperator):
+    """Runs `flowlake.lake.maintain`, or only says what it would do.
+
+    Returns what was found and done, which Airflow keeps as the task's XCom. Killed at any moment it leaves the rest to
+    the next one.
+    """
+
+    template_fields: Sequence[str] = ()
+    ui_color = "#e8ecf0"
+
+    def __init__(self, *, dry_run: bool, **kwargs: Any) -> None:
+        """Whether nothing is to be changed; everything else is Airflow's."""
+        super().__init__(**kwargs)
+        # Not `dry_run`: Airflow's operators have a method of that name.
+        self.only_reports = dry_run
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Maintain the lake, log what was found and done, return it."""
+        from flowlake.lake.maintain import maintain
+
+        if not self.only_reports and context["params"].get(DRY_RUN_ONLY, False):
+            message = f"{DRY_RUN_ONLY} was asked for: nothing is changed"
+            raise AirflowSkipException(message)
+        _quieten()
+        try:
+            report = maintain(load_settings(), dry_run=self.only_reports)
+        except SettingsError as error:
+            raise AirflowFailException(str(error)) from error
+        for finding in report.findings:
+            size = "" if finding.bytes is None else f", {finding.bytes:,} bytes"
+            done = "" if finding.done is None else f", done {finding.done:,}"
+            self.log.info("%s: %d%s%s", finding.kind, finding.count, size, done)
+        self.log.info("published views: %s", report.pins)
+        return maintenance_values(report)
+
+
 def _quieten() -> None:
     """Keep other packages' chatter out of the tasks' logs: Airflow shows everything from INFO on, of everyone."""
     for name in ("great_expectations", "botocore", "boto3", "s3transfer"):
@@ -132,5 +190,21 @@ def step_task(step: Step) -> StepOperator:
 def step_tasks() -> list[StepOperator]:
     """The tasks of all steps, one after the other, in the order in which `flowlake.steps` lists them."""
     tasks = [step_task(step) for step in STEPS]
+    chain(*tasks)
+    return tasks
+
+
+def maintenance_tasks() -> list[MaintenanceOperator]:
+    """A dry run, whose report stands in its log and XCom, then maintenance itself."""
+    tasks = [
+        MaintenanceOperator(
+            task_id="dry_run", dry_run=True, doc_md="count what there is to merge, expire and remove; change nothing"
+        ),
+        MaintenanceOperator(
+            task_id="maintain",
+            dry_run=False,
+            doc_md="merge small files, move the pins to them, expire versions, remove files that nothing needs",
+        ),
+    ]
     chain(*tasks)
     return tasks

@@ -1,0 +1,452 @@
+"""Keeps the lake small and quick: merges small files, lets old versions go, removes what killed runs left behind.
+
+First a plan, which only reads; then its phases, each of which is whole or is done by the next maintenance: a kill
+between or inside them loses nothing (docs/adr/0013-maintenance.md). No row of any table is ever deleted here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flowlake.errors import FlowlakeError
+from flowlake.lake.duck import connect, literal
+from flowlake.lake.ledger import HourState
+from flowlake.lake.lock import Scope, run_lock
+from flowlake.lake.manifests import read_objects
+from flowlake.lake.publish import PublishError, follow_compaction, published_version
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from flowlake.settings import Settings
+
+log = logging.getLogger(__name__)
+
+SMALL_FILE = 32_000_000
+"""Bytes below which a data file is merged with others of its table. Hours of this size need no help."""
+
+SMALL_TABLE = 256_000_000
+"""Bytes of a table below which files with any deleted row are written anew; above it, those with a tenth deleted."""
+
+DELETED_SHARE = 0.1
+
+_CATALOG = "__ducklake_metadata_lake"
+"""DuckDB's name for the catalogue's own tables, on whatever database they lie."""
+
+
+class MaintainError(FlowlakeError):
+    """A file that cannot be removed."""
+
+
+class Kind(StrEnum):
+    """What maintenance finds, in the order in which it sees to it."""
+
+    SMALL = "small files to merge"
+    DELETED = "files with deleted rows to write anew"
+    SNAPSHOTS = "versions of the lake to expire"
+    REPLACED = "data files that no version needs"
+    ORPHANS = "data files that killed runs left"
+    TEMPORARY = "temporary files"
+    SPOOL = "fetched objects no longer needed"
+    LOGS = "logs, gates' pages and failing rows"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How much there is of a kind, and how much of it was seen to (None in a dry run). Snapshots have no bytes."""
+
+    kind: Kind
+    count: int
+    bytes: int | None
+    done: int | None = None
+
+
+@dataclass(frozen=True)
+class MaintenanceReport:
+    """What was found, and done."""
+
+    findings: tuple[Finding, ...]
+    pins: str
+    """What became of the published views."""
+    dry_run: bool
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file that may be removed; `recorded` is its path as the catalogue has it."""
+
+    path: Path
+    bytes: int
+    recorded: str = ""
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A table of the lake, and how many of its files are to be written together, or anew."""
+
+    schema: str
+    name: str
+    files: tuple[str, ...]
+    """Their names, which are unique."""
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that maintenance would do to the lake as it stands."""
+
+    small: tuple[_Table, ...]
+    deleted: tuple[_Table, ...]
+    snapshots: tuple[int, ...]
+    replaced: tuple[_File, ...]
+    orphans: tuple[_File, ...]
+    temporary: tuple[_File, ...]
+    spool: tuple[_File, ...]
+    logs: tuple[_File, ...]
+
+
+def maintain(settings: Settings, *, dry_run: bool = False, now: datetime | None = None) -> MaintenanceReport:
+    """Find what can be merged, expired or removed, and do it, unless it is a dry run, which changes nothing.
+
+    Raises:
+        LakeError: there is no lake.
+        LockError: a run held the lake for too long.
+        MaintainError: a file cannot be removed.
+    """
+    now = now or datetime.now(UTC)
+    with connect(settings) as connection:
+        # First of all: taking the lock would make the folder of a lake that is not there.
+        if dry_run:
+            plan = make_plan(settings, connection, now)
+            return _report(plan, {}, "not touched", dry_run=True)
+    with run_lock(settings, "flowlake maintain", scope=Scope.LAKE), connect(settings, read_only=False) as connection:
+        _bound_memory(settings, connection)
+        plan = make_plan(settings, connection, now)
+        done: dict[Kind, int] = {}
+        notes: list[str] = []
+        for phase in PHASES:
+            phase(_Work(settings, connection, plan, done, notes))
+        report = _report(plan, done, "; ".join(notes), dry_run=False)
+    for finding in report.findings:
+        log.info("%s: %d of %d", finding.kind, finding.done, finding.count)
+    log.info("published views: %s", report.pins)
+    return report
+
+
+# --- the plan: reads alone ---
+
+
+def make_plan(settings: Settings, connection: duckdb.DuckDBPyConnection, now: datetime) -> Plan:
+    """What there is to do. Only what this says is ever removed, so nothing that came later can be."""
+    keep = settings.maintenance
+    grace = now - timedelta(hours=keep.remove_files_after_hours)
+    old_log = now - timedelta(days=keep.keep_logs_days)
+    lake = settings.lake
+    live = tuple(_live_tables(connection))
+    return Plan(
+        small=tuple(small for small, _ in live if len(small.files) > 1),
+        deleted=tuple(deleted for _, deleted in live if deleted.files),
+        snapshots=_snapshots(connection, now - timedelta(days=keep.keep_snapshots_days)),
+        replaced=tuple(_replaced(settings, connection, grace)),
+        orphans=tuple(_orphans(settings, connection, grace)),
+        temporary=tuple(
+            _older(
+                [
+                    *lake.raw.rglob(".*.tmp"),
+                    *lake.dbt.glob("*.new"),
+                    *lake.dbt.glob("spill/**/*"),
+                ],
+                grace,
+            )
+        ),
+        spool=tuple(_spooled(settings, connection, grace)),
+        logs=tuple(
+            _older(
+                [
+                    *lake.dbt.glob("logs/**/*"),
+                    *lake.quality.glob("failures/**/*"),
+                    *lake.quality.glob("gx/validations/**/*"),
+                    *lake.quality.glob("data_docs/validations/**/*"),
+                ],
+                old_log,
+            )
+        ),
+    )
+
+
+def _live_tables(connection: duckdb.DuckDBPyConnection) -> Iterator[tuple[_Table, _Table]]:
+    """Of each table its files to merge, and its files with deleted rows: DuckLake never merges the latter."""
+    rows = connection.execute(
+        "select schema_name, table_name, tables.table_id, files.data_file_id, files.path, files.record_count, "
+        "files.file_size_bytes, deletes.data_file_id is not null, coalesce(deletes.deleted, 0) "
+        f"from {_CATALOG}.ducklake_data_file as files "
+        f"inner join {_CATALOG}.ducklake_table as tables using (table_id) "
+        f"inner join {_CATALOG}.ducklake_schema as schemas using (schema_id) "
+        "left join (select data_file_id, sum(delete_count) filter (where end_snapshot is null) as deleted "
+        f"from {_CATALOG}.ducklake_delete_file group by 1) as deletes on deletes.data_file_id = files.data_file_id "
+        "where files.end_snapshot is null and tables.end_snapshot is null and schemas.end_snapshot is null"
+    ).fetchall()
+    by_table: dict[tuple[str, str, int], list[tuple[int, str, int, int, bool, int]]] = {}
+    for row in rows:
+        by_table.setdefault(row[:3], []).append(row[3:])
+    for (schema, name, table_id), files in sorted(by_table.items()):
+        inlined = _inlined_deletes(connection, table_id)
+        share = 0.0 if sum(size for _, _, _, size, *_ in files) < SMALL_TABLE else DELETED_SHARE
+        small, deleted = {}, {}
+        for number, path, count, size, has_deletes, gone in files:
+            lost = gone + inlined.get(number, 0)
+            if size < SMALL_FILE and not has_deletes and not lost:
+                small[Path(path).name] = size
+            # Of a file that has lost every row nothing is left to write.
+            elif 0 < lost < count and lost >= share * count:
+                deleted[Path(path).name] = size
+        yield (
+            _Table(schema, name, tuple(small), sum(small.values())),
+            _Table(schema, name, tuple(deleted), sum(deleted.values())),
+        )
+
+
+def _inlined_deletes(connection: duckdb.DuckDBPyConnection, table_id: int) -> Mapping[int, int]:
+    """Deleted rows by data file of which DuckLake keeps note in the catalogue: a few at a time make no file."""
+    import duckdb
+
+    try:
+        rows = connection.execute(
+            f"select file_id, count(distinct row_id) from {_CATALOG}.ducklake_inlined_delete_{table_id:d} group by 1"
+        ).fetchall()
+    except duckdb.CatalogException:
+        # The table is made with the first of them, and nothing lists these tables.
+        return {}
+    return dict(rows)
+
+
+def _snapshots(connection: duckdb.DuckDBPyConnection, before: datetime) -> tuple[int, ...]:
+    """Versions older than the retention, but never what readers see now and never the newest."""
+    rows = connection.execute("select snapshot_id, snapshot_time from ducklake_snapshots('lake')").fetchall()
+    kept = {published_version(connection), max((version for version, _ in rows), default=None)}
+    return tuple(sorted(version for version, made_at in rows if made_at < before and version not in kept))
+
+
+def _replaced(settings: Settings, connection: duckdb.DuckDBPyConnection, before: datetime) -> Iterator[_File]:
+    """Files that DuckLake has let go of, after the grace.
+
+    Not by its own ducklake_cleanup_old_files: on SQLite it compares times as text, so that `older_than` means the day
+    (measured on DuckDB 1.5.5; drop this when that is mended).
+    """
+    needed = _known(connection, "ducklake_data_file", "ducklake_delete_file")
+    rows = connection.execute(
+        f"select path, cast(schedule_start as timestamptz) from {_CATALOG}.ducklake_files_scheduled_for_deletion"
+    ).fetchall()
+    for recorded, scheduled_at in sorted(rows):
+        path = settings.lake.data / recorded
+        if scheduled_at < before and path.name not in needed:
+            yield _File(path, path.stat().st_size if path.exists() else 0, recorded)
+
+
+def _orphans(settings: Settings, connection: duckdb.DuckDBPyConnection, before: datetime) -> Iterator[_File]:
+    # By name: DuckLake's names are unique (UUIDs), and its paths are relative to table, schema or lake.
+    known = _known(connection, "ducklake_data_file", "ducklake_delete_file", "ducklake_files_scheduled_for_deletion")
+    return (file for file in _older(settings.lake.data.rglob("*"), before) if file.path.name not in known)
+
+
+def _known(connection: duckdb.DuckDBPyConnection, *tables: str) -> set[str]:
+    """The names of the files that tables of the catalogue know."""
+    return {
+        Path(path).name
+        for table in tables
+        for (path,) in connection.execute(f"select path from {_CATALOG}.{table}").fetchall()
+    }
+
+
+def _spooled(settings: Settings, connection: duckdb.DuckDBPyConnection, before: datetime) -> Iterator[_File]:
+    """What lies in the spool and is not read by an hour that is still to be validated."""
+    old = sorted(_older(settings.lake.spool.glob("*"), before), key=lambda file: file.path)
+    if not old:
+        return
+    hours = {path.name.removeprefix("arrival_hour=") for path in (settings.lake.raw / "objects").glob("arrival_hour=*")}
+    needed = {row.read_path for hour in hours - _validated(connection) for row in read_objects(settings, hour) or ()}
+    yield from (file for file in old if str(file.path) not in needed)
+
+
+def _validated(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    if not _has_ledger(connection):
+        return set()
+    rows = connection.execute(
+        "select arrival_hour from lake.ops.windows where state = ?", [HourState.VALIDATED.value]
+    ).fetchall()
+    return {hour for (hour,) in rows}
+
+
+def _has_ledger(connection: duckdb.DuckDBPyConnection) -> bool:
+    row = connection.execute(
+        "select count(*) from duckdb_tables() where database_name = 'lake' and schema_name = 'ops' "
+        "and table_name = 'windows'"
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def _older(paths: Iterable[Path], before: datetime) -> Iterator[_File]:
+    """The files among the paths that were last written before a time; links count as what they are."""
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            found = path.lstat()
+            if (path.is_symlink() or path.is_file()) and found.st_mtime < before.timestamp():
+                yield _File(path, found.st_size)
+
+
+# --- the phases ---
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a phase works with; it writes to `done` and `notes`."""
+
+    settings: Settings
+    connection: duckdb.DuckDBPyConnection
+    plan: Plan
+    done: dict[Kind, int]
+    notes: list[str]
+
+
+def _merge(work: _Work) -> None:
+    """One table, one transaction: a kill leaves the tables before it merged, and files for the next orphans."""
+    for table in work.plan.small:
+        rows = work.connection.execute(
+            f"call ducklake_merge_adjacent_files('lake', {literal(table.name)}, schema => {literal(table.schema)}, "
+            f"max_file_size => {SMALL_FILE})"
+        ).fetchall()
+        processed = sum(int(count) for *_, count, _ in rows)
+        work.done[Kind.SMALL] = work.done.get(Kind.SMALL, 0) + processed
+
+
+def _rewrite(work: _Work) -> None:
+    """Write the rows that files with deleted rows still hold once more, as any run could.
+
+    Not by ducklake_rewrite_data_files: it narrows the table's statistics to the rows of today, and earlier versions are
+    read by the same ones: rows that were deleted since are not found there any more, though the pins may stand there
+    (measured on DuckDB 1.5.5; a test would show it).
+    """
+    connection = work.connection
+    for table in work.plan.deleted:
+        name, files = f'lake."{table.schema}"."{table.name}"', list(table.files)
+        chosen = "where parse_filename(filename) in (select unnest(?))"
+        connection.execute("begin")
+        connection.execute(f"create temp table kept as select * from {name} {chosen}", [files])
+        connection.execute(f"delete from {name} {chosen}", [files])
+        connection.execute(f"insert into {name} select * from temp.kept")
+        connection.execute("drop table temp.kept")
+        connection.execute("commit")
+        work.done[Kind.DELETED] = work.done.get(Kind.DELETED, 0) + len(files)
+
+
+def _move_pins(work: _Work) -> None:
+    version = published_version(work.connection)
+    if version is None:
+        work.notes.append("nothing is published yet")
+        return
+    if not any(work.done.get(kind) for kind in (Kind.SMALL, Kind.DELETED)):
+        work.notes.append(f"stay at version {version}")
+        return
+    try:
+        moved = follow_compaction(work.connection)
+    except PublishError as error:
+        work.notes.append(f"stay at version {version}: {error}")
+    else:
+        work.notes.append(f"moved from version {version} to {moved}")
+
+
+def _expire(work: _Work) -> None:
+    versions = work.plan.snapshots
+    if versions:
+        named = ", ".join(str(version) for version in versions)
+        work.connection.execute(f"call ducklake_expire_snapshots('lake', versions => [{named}])")
+    work.done[Kind.SNAPSHOTS] = len(versions)
+
+
+def _remove_replaced(work: _Work) -> None:
+    """The files first: a kill before the catalogue forgets them leaves entries that the next maintenance takes."""
+    files = work.plan.replaced
+    work.done[Kind.REPLACED] = _remove(files)
+    if files:
+        work.connection.execute(
+            f"delete from {_CATALOG}.ducklake_files_scheduled_for_deletion where path in (select unnest(?))",
+            [[file.recorded for file in files]],
+        )
+
+
+def _remove_orphans(work: _Work) -> None:
+    work.done[Kind.ORPHANS] = _remove(work.plan.orphans)
+
+
+def _remove_temporary(work: _Work) -> None:
+    work.done[Kind.TEMPORARY] = _remove(work.plan.temporary)
+
+
+def _empty_spool(work: _Work) -> None:
+    work.done[Kind.SPOOL] = _remove(work.plan.spool)
+
+
+def _remove_logs(work: _Work) -> None:
+    work.done[Kind.LOGS] = _remove(work.plan.logs)
+    for folder in {file.path.parent for file in work.plan.logs}:
+        with contextlib.suppress(OSError):
+            # Only while it is empty, and then its parents.
+            os.removedirs(folder)
+
+
+PHASES: tuple[Callable[[_Work], None], ...] = (
+    _merge,
+    _rewrite,
+    _move_pins,
+    _expire,
+    _remove_replaced,
+    _remove_orphans,
+    _remove_temporary,
+    _empty_spool,
+    _remove_logs,
+)
+
+
+def _remove(files: Iterable[_File]) -> int:
+    count = 0
+    for file in files:
+        try:
+            file.path.unlink(missing_ok=True)
+        except OSError as error:
+            message = f"cannot remove {file.path}: {error.strerror or error}; mend that and run maintenance again"
+            raise MaintainError(message) from error
+        count += 1
+    return count
+
+
+def _bound_memory(settings: Settings, connection: duckdb.DuckDBPyConnection) -> None:
+    """The bounds that dbt's profile gives the models: big tables are written anew by spilling."""
+    connection.execute(f"set memory_limit = {literal(os.environ.get('FLOWLAKE_MEMORY_LIMIT', '4GB'))}")
+    connection.execute(f"set temp_directory = {literal(str(settings.lake.dbt / 'spill'))}")
+
+
+def _report(plan: Plan, done: Mapping[Kind, int], pins: str, *, dry_run: bool) -> MaintenanceReport:
+    files = {
+        Kind.REPLACED: plan.replaced,
+        Kind.ORPHANS: plan.orphans,
+        Kind.TEMPORARY: plan.temporary,
+        Kind.SPOOL: plan.spool,
+        Kind.LOGS: plan.logs,
+    }
+    amounts: dict[Kind, tuple[int, int | None]] = {
+        Kind.SMALL: (sum(len(table.files) for table in plan.small), sum(table.bytes for table in plan.small)),
+        Kind.DELETED: (sum(len(table.files) for table in plan.deleted), sum(table.bytes for table in plan.deleted)),
+        Kind.SNAPSHOTS: (len(plan.snapshots), None),
+        **{kind: (len(found), sum(file.bytes for file in found)) for kind, found in files.items()},
+    }
+    return MaintenanceReport(
+        tuple(Finding(kind, *amounts[kind], None if dry_run else done.get(kind, 0)) for kind in Kind), pins, dry_run
+    )
