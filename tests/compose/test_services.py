@@ -1,0 +1,199 @@
+"""Every service of docker-compose.yaml outside of Docker: its own command, its own environment, its own health check.
+
+PostgreSQL is real. What a container has under a name of its own (hosts, ports, folders) is mapped to this machine; all
+else is as written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg2
+import pytest
+from compose.composition import PROJECT, Here, load, read_dockerfile
+from postgres import Postgres, start_postgres
+
+from flowlake.orchestration.api import AirflowApi
+from flowlake.orchestration.local import free_port
+
+AIRFLOW = ("api-server", "scheduler", "dag-processor", "triggerer")
+HEALTHY_SECONDS = 180.0
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The services, the server in PostgreSQL's place, and where everything is."""
+
+    services: Mapping[str, Any]
+    server: Postgres
+    here: Here
+    folder: Path
+    port: int
+
+    def environment(self, name: str) -> dict[str, str]:
+        """What a container of the service has: the image's environment and the service's; nothing of this process's."""
+        image = dict(word.split("=", 1) for word in read_dockerfile()[1][-1].all("ENV")[0].split())
+        path = image.pop("PATH")
+        assert path.startswith("/opt/flowlake/.venv/bin:")
+        return {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{self.server.binaries}{os.pathsep}{os.defpath}",
+            "HOME": str(self.folder / "home"),
+            "PGPORT": str(self.server.port),
+            **{key: self.here.text(value) for key, value in image.items()},
+            **self.here.environment(self.services[name]),
+        }
+
+    def run(self, name: str, command: list[str], **overrides: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of the file as this service would."""
+        words = self.here.command(command)
+        environment = {**self.environment(name), **overrides}
+        return subprocess.run(words, env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=300)
+
+    def check(self, name: str) -> subprocess.CompletedProcess[str]:
+        """The health check of a service."""
+        kind, *command = self.services[name]["healthcheck"]["test"]
+        assert kind == "CMD"
+        return self.run(name, command)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, variables: dict[str, str]) -> Iterator[Stack]:
+    """PostgreSQL with both databases, and the folders that volumes would be."""
+    folder = tmp_path_factory.mktemp("compose")
+    for name in ("home", "airflow/logs", "airflow/logins", "lake", "sources"):
+        (folder / name).mkdir(parents=True)
+    with start_postgres(folder, user="postgres") as server:
+        port = free_port()
+        replacements = {
+            "/opt/flowlake": str(PROJECT),
+            "/opt/airflow": str(folder / "airflow"),
+            "/lake": str(folder / "lake"),
+            "/sources": str(folder / "sources"),
+            "postgres:5432": f"127.0.0.1:{server.port}",
+            "api-server:8080": f"127.0.0.1:{port}",
+            "8080": str(port),
+            "8974": str(free_port()),
+            "0.0.0.0": "127.0.0.1",  # noqa: S104 - what is replaced
+        }
+        stack = Stack(load(variables), server, Here(replacements), folder, port)
+        settings = (PROJECT / "deploy/compose/flowlake.yaml").read_text()
+        (folder / "airflow/flowlake.yaml").write_text(stack.here.text(settings))
+        for _ in range(2):
+            done = make_databases(stack)
+            assert done.returncode == 0, done.stderr
+        yield stack
+
+
+def make_databases(stack: Stack, **overrides: str) -> subprocess.CompletedProcess[str]:
+    """What PostgreSQL's image does with the file that the service mounts: psql, as the superuser."""
+    mounted = [
+        volume["source"] for volume in stack.services["postgres"]["volumes"] if "initdb.d" in volume["target"]
+    ]
+    words = ["psql", "--no-psqlrc", "--host", stack.server.host, "--username", "postgres", "--dbname", "postgres"]
+    secret = {"PGPASSWORD": stack.server.password, **overrides}
+    return stack.run("postgres", [*words, "--file", str(PROJECT / mounted[0])], **secret)
+
+
+@pytest.fixture(scope="module")
+def running(stack: Stack) -> Iterator[Stack]:
+    """The four services of Airflow, started after `init` as Compose would, ended in the end."""
+    done = stack.run("init", stack.services["init"]["command"])
+    assert done.returncode == 0, done.stdout + done.stderr
+    processes = {}
+    try:
+        for name in AIRFLOW:
+            with (stack.folder / f"{name}.log").open("w") as log:
+                processes[name] = psutil.Popen(
+                    stack.here.command(stack.services[name]["command"]),
+                    env=stack.environment(name),
+                    cwd=PROJECT,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+        waiting = set(AIRFLOW)
+        deadline = time.monotonic() + HEALTHY_SECONDS
+        while waiting:
+            for name in sorted(waiting):
+                log = (stack.folder / f"{name}.log").read_text()[-3000:]
+                assert processes[name].poll() is None, f"{name} ended: {log}"
+                checked = stack.check(name)
+                if checked.returncode == 0:
+                    waiting.remove(name)
+                assert time.monotonic() < deadline, f"{name} is not healthy: {checked.stderr}\n{log}"
+            time.sleep(0.5)
+        yield stack
+    finally:
+        _end(list(processes.values()))
+
+
+def _end(processes: list[Any]) -> None:
+    family = list(processes)
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            family += process.children(recursive=True)
+    for process in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    for process in psutil.wait_procs(family, timeout=10)[1]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(family, timeout=10)
+
+
+def _connect(stack: Stack, user: str, password: str, database: str) -> None:
+    psycopg2.connect(
+        host=stack.server.host, port=stack.server.port, user=user, password=password, dbname=database
+    ).close()
+
+
+def test_the_databases_are_made_and_each_user_gets_into_its_own_alone(
+    stack: Stack, variables: dict[str, str]
+) -> None:
+    users = {"airflow": ("AIRFLOW_DB_PASSWORD", "airflow", "lake"), "flowlake": ("LAKE_DB_PASSWORD", "lake", "airflow")}
+    for user, (variable, own, other) in users.items():
+        _connect(stack, user, variables[variable], own)
+        with pytest.raises(psycopg2.OperationalError, match="permission denied"):
+            _connect(stack, user, variables[variable], other)
+        with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
+            _connect(stack, user, "wrong", own)
+    assert stack.server.rows("select bool_or(rolsuper) from pg_roles where rolname in ('airflow', 'flowlake')") == [
+        (False,)
+    ]
+
+
+def test_making_the_databases_again_changes_passwords_and_nothing_else(
+    stack: Stack, variables: dict[str, str]
+) -> None:
+    try:
+        assert make_databases(stack, LAKE_DB_PASSWORD="another one").returncode == 0  # noqa: S106
+        _connect(stack, "flowlake", "another one", "lake")
+    finally:
+        assert make_databases(stack).returncode == 0
+    _connect(stack, "flowlake", variables["LAKE_DB_PASSWORD"], "lake")
+
+
+def test_postgres_says_that_it_is_healthy(stack: Stack) -> None:
+    assert stack.check("postgres").returncode == 0
+
+
+def test_the_services_are_healthy_and_read_every_dag(running: Stack, variables: dict[str, str]) -> None:
+    password = json.loads(variables["AIRFLOW_PASSWORDS"])["admin"]
+    api = AirflowApi(f"http://127.0.0.1:{running.port}", "admin", password)
+    dags = {path.stem for path in (PROJECT / "dags").glob("*.py")}
+    deadline = time.monotonic() + 60
+    while not all(api.dag_exists(dag) for dag in dags):
+        assert time.monotonic() < deadline, "the DAG processor did not read them"
+        time.sleep(0.5)
+    assert api.import_errors() == []
