@@ -7,6 +7,7 @@ else is as written.
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import os
 import subprocess
@@ -14,17 +15,19 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import psutil
 import psycopg2
 import pytest
-from compose.composition import PROJECT, Here, load, read_dockerfile
-from postgres import Postgres, start_postgres
 
+from compose.composition import PROJECT, Here, load, read_dockerfile
 from flowlake.orchestration.api import AirflowApi
+from flowlake.orchestration.defaults import HOURLY_DAG
 from flowlake.orchestration.local import free_port
+from postgres import Postgres, start_postgres
 
 AIRFLOW = ("api-server", "scheduler", "dag-processor", "triggerer")
 HEALTHY_SECONDS = 180.0
@@ -57,7 +60,14 @@ class Stack:
         """Run a command of the file as this service would."""
         words = self.here.command(command)
         environment = {**self.environment(name), **overrides}
-        return subprocess.run(words, env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=300)
+        options: dict[str, Any] = {
+            "env": environment,
+            "cwd": PROJECT,
+            "capture_output": True,
+            "text": True,
+            "timeout": 300,
+        }
+        return subprocess.run(words, check=False, **options)
 
     def check(self, name: str) -> subprocess.CompletedProcess[str]:
         """The health check of a service."""
@@ -96,9 +106,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, variables: dict[str, str]) -
 
 def make_databases(stack: Stack, **overrides: str) -> subprocess.CompletedProcess[str]:
     """What PostgreSQL's image does with the file that the service mounts: psql, as the superuser."""
-    mounted = [
-        volume["source"] for volume in stack.services["postgres"]["volumes"] if "initdb.d" in volume["target"]
-    ]
+    mounted = [volume["source"] for volume in stack.services["postgres"]["volumes"] if "initdb.d" in volume["target"]]
     words = ["psql", "--no-psqlrc", "--host", stack.server.host, "--username", "postgres", "--dbname", "postgres"]
     secret = {"PGPASSWORD": stack.server.password, **overrides}
     return stack.run("postgres", [*words, "--file", str(PROJECT / mounted[0])], **secret)
@@ -158,9 +166,7 @@ def _connect(stack: Stack, user: str, password: str, database: str) -> None:
     ).close()
 
 
-def test_the_databases_are_made_and_each_user_gets_into_its_own_alone(
-    stack: Stack, variables: dict[str, str]
-) -> None:
+def test_the_databases_are_made_and_each_user_gets_into_its_own_alone(stack: Stack, variables: dict[str, str]) -> None:
     users = {"airflow": ("AIRFLOW_DB_PASSWORD", "airflow", "lake"), "flowlake": ("LAKE_DB_PASSWORD", "lake", "airflow")}
     for user, (variable, own, other) in users.items():
         _connect(stack, user, variables[variable], own)
@@ -173,9 +179,7 @@ def test_the_databases_are_made_and_each_user_gets_into_its_own_alone(
     ]
 
 
-def test_making_the_databases_again_changes_passwords_and_nothing_else(
-    stack: Stack, variables: dict[str, str]
-) -> None:
+def test_making_the_databases_again_changes_passwords_and_nothing_else(stack: Stack, variables: dict[str, str]) -> None:
     try:
         assert make_databases(stack, LAKE_DB_PASSWORD="another one").returncode == 0  # noqa: S106
         _connect(stack, "flowlake", "another one", "lake")
@@ -188,7 +192,9 @@ def test_postgres_says_that_it_is_healthy(stack: Stack) -> None:
     assert stack.check("postgres").returncode == 0
 
 
-def test_the_services_are_healthy_and_read_every_dag(running: Stack, variables: dict[str, str]) -> None:
+def test_the_services_are_healthy_read_every_dag_and_publish_the_last_hour(
+    running: Stack, variables: dict[str, str]
+) -> None:
     password = json.loads(variables["AIRFLOW_PASSWORDS"])["admin"]
     api = AirflowApi(f"http://127.0.0.1:{running.port}", "admin", password)
     dags = {path.stem for path in (PROJECT / "dags").glob("*.py")}
@@ -197,3 +203,43 @@ def test_the_services_are_healthy_and_read_every_dag(running: Stack, variables: 
         assert time.monotonic() < deadline, "the DAG processor did not read them"
         time.sleep(0.5)
     assert api.import_errors() == []
+
+    now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    last = now - timedelta(hours=1)
+    for hour in (last, now):  # whichever is the last whole one when the scheduler looks at the clock
+        put_object(running.folder / "sources", hour)
+    api.unpause(HOURLY_DAG)
+    deadline = time.monotonic() + 240
+    while not (ended := [run for run in api.runs(HOURLY_DAG, last, now + timedelta(hours=1)) if run["end_date"]]):
+        assert time.monotonic() < deadline, "no run ended"
+        time.sleep(0.5)
+    assert [run["state"] for run in ended] == ["success"], _why(api, ended[0]["dag_run_id"])
+
+    service = running.services["flowlake"]
+    query = ["query", "--format", "csv", "select sum(bytes)::bigint as bytes from fct_edges where is_counted"]
+    answer = running.run("flowlake", [*service["entrypoint"], *query])
+    assert answer.stdout.split() == ["bytes", "1000"], answer.stderr
+    assert running.run("flowlake", [*service["entrypoint"], *service["command"]]).returncode == 0
+    assert running.server.rows("select count(*) > 0 from ducklake_snapshot", "lake") == [(True,)]
+    assert not list((running.folder / "lake").glob("*.sqlite*"))
+
+
+def put_object(source: Path, hour: datetime) -> None:
+    """One object that arrived ten minutes into an hour: ten records of 100 bytes each."""
+    account, begin = "111122223333", int(hour.timestamp())
+    fields = "version account-id interface-id srcaddr dstaddr srcport dstport protocol packets bytes start end"
+    record = f"2 {account} eni-0a1b2c3d4e5f60718 10.0.0.5 10.0.1.7 44321 443 6 1 100 {begin} {begin + 5} ACCEPT OK"
+    folder = source / f"AWSLogs/{account}/vpcflowlogs/us-east-1/{hour:%Y/%m/%d}"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{account}_vpcflowlogs_us-east-1_fl-0123456789abcdef0_{hour:%Y%m%dT%H%M}Z_0a1b2c3d.log.gz"
+    path.write_bytes(gzip.compress("\n".join([f"{fields} action log-status", *[record] * 10, ""]).encode()))
+    os.utime(path, (begin + 600, begin + 600))
+
+
+def _why(api: AirflowApi, run_id: str) -> str:
+    """The end of the log of the task that failed."""
+    for task in api.task_instances(HOURLY_DAG, run_id):
+        if task["state"] == "failed":
+            events = api.log(HOURLY_DAG, run_id, task["task_id"], task["try_number"])
+            return f"{task['task_id']}: " + "\n".join(str(event) for event in events[-15:])
+    return "no task failed"
