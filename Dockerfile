@@ -4,7 +4,7 @@ ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS environments
 WORKDIR /opt/flowlake
-COPY requirements.txt requirements-dev.txt requirements.lock requirements-dbt.txt requirements-dbt.lock ./
+COPY requirements.txt requirements-dev.txt requirements.lock requirements-dbt.lock ./
 RUN python -m venv /opt/uv \
     && /opt/uv/bin/pip install --no-cache-dir --disable-pip-version-check "$(grep '^uv==' requirements-dev.txt)"
 # The lock holds the tools of tests too: as constraints it gives its versions to what the services need, and no more.

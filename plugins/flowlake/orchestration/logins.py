@@ -17,7 +17,7 @@ from pathlib import Path
 from flowlake.errors import FlowlakeError
 from flowlake.orchestration.local import write_private
 
-PASSWORDS_VARIABLE = "AIRFLOW_PASSWORDS"  # noqa: S105 - a name
+PASSWORDS_VARIABLE = "AIRFLOW_PASSWORDS"
 USERS_VARIABLE = "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"
 FILE_VARIABLE = "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"
 
@@ -43,7 +43,9 @@ def write_passwords(environ: Mapping[str, str] = os.environ) -> Path:
     users = [entry.split(":")[0].strip() for entry in environ[USERS_VARIABLE].split(",")]
     for user in users:
         if len(passwords.get(user, "")) < MINIMUM_LENGTH:
-            raise LoginsError(f"{PASSWORDS_VARIABLE} needs a password of {MINIMUM_LENGTH} characters or more for {user}")
+            raise LoginsError(
+                f"{PASSWORDS_VARIABLE} needs a password of {MINIMUM_LENGTH} characters or more for {user}"
+            )
     path = Path(environ[FILE_VARIABLE])
     write_private(path, json.dumps({user: passwords[user] for user in users}))
     return path
