@@ -21,7 +21,6 @@ from typing import Any
 
 import psycopg2
 
-USER = "flowlake"
 PASSWORD = "a password of tests"  # noqa: S105 - of a server that lives as long as a test
 START_SECONDS = 60.0
 
@@ -73,8 +72,8 @@ def find_binaries() -> Path:
 
 
 @contextlib.contextmanager
-def start_postgres(folder: Path) -> Iterator[Postgres]:
-    """Start a server for the length of a `with` block; its log is `folder/postgres.log`.
+def start_postgres(folder: Path, user: str = "flowlake") -> Iterator[Postgres]:
+    """Start a server for the length of a `with` block; its log is `folder/postgres.log`, `user` its superuser.
 
     Its data lie in a folder below the system's own for temporary files: it refuses root, and other users cannot look
     into pytest's folders.
@@ -92,7 +91,7 @@ def start_postgres(folder: Path) -> Iterator[Postgres]:
         cluster = data / "cluster"
         with (folder / "postgres.log").open("ab") as log:
             options: dict[str, Any] = {"stdout": log, "stderr": subprocess.STDOUT, "cwd": data, **identity}
-            initialise = ["-A", "scram-sha-256", "-U", USER, "--pwfile", secret, "-E", "UTF8", "--no-sync"]
+            initialise = ["-A", "scram-sha-256", "-U", user, "--pwfile", secret, "-E", "UTF8", "--no-sync"]
             subprocess.run([binaries / "initdb", "-D", cluster, *initialise], check=True, **options)
             port = _free_port()
             # Nothing here has to survive a power cut.
@@ -100,7 +99,7 @@ def start_postgres(folder: Path) -> Iterator[Postgres]:
             arguments = [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
             process = subprocess.Popen([binaries / "postgres", "-D", cluster, *arguments], **options)
         try:
-            server = Postgres("127.0.0.1", port, USER, PASSWORD, binaries)
+            server = Postgres("127.0.0.1", port, user, PASSWORD, binaries)
             _wait(server, process, folder)
             yield server
         finally:

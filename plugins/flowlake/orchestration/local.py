@@ -250,7 +250,7 @@ def password(airflow: LocalAirflow) -> str:
     with contextlib.suppress(FileNotFoundError):
         return str(json.loads(airflow.password_file.read_text())[USER])
     word = secrets.token_urlsafe(12)
-    _write_private(airflow.password_file, json.dumps({USER: word}))
+    write_private(airflow.password_file, json.dumps({USER: word}))
     return word
 
 
@@ -260,7 +260,7 @@ def secret(airflow: LocalAirflow) -> str:
     with contextlib.suppress(FileNotFoundError):
         return path.read_text()
     word = secrets.token_urlsafe(64)
-    _write_private(path, word)
+    write_private(path, word)
     return word
 
 
@@ -285,10 +285,10 @@ def read_state(airflow: LocalAirflow) -> State | None:
 
 def _write_state(airflow: LocalAirflow, processes: Iterable[Process]) -> None:
     raw = {"port": airflow.port, "booted": psutil.boot_time(), "processes": [vars(process) for process in processes]}
-    _write_private(airflow.state_file, json.dumps(raw))
+    write_private(airflow.state_file, json.dumps(raw))
 
 
-def _write_private(path: Path, text: str) -> None:
+def write_private(path: Path, text: str) -> None:
     """Write a file that only its owner can read, whole or not at all."""
     temporary = path.with_suffix(".new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
