@@ -24,7 +24,7 @@ NEEDS = {"worst": ("floor",)}
 
 
 def chosen(only: str) -> list[str]:
-    """The sections to run, in order: all, or those named and what they need. Raises FlowlakeError for an unknown one."""
+    """The sections to run, in order: all, or those named and what they need. Raises FlowlakeError for unknown ones."""
     names = only.split() or list(TITLES)
     if unknown := [name for name in names if name not in TITLES]:
         message = f"there is no section {', '.join(unknown)}; the sections are {', '.join(TITLES)}"

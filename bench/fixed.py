@@ -59,8 +59,8 @@ def section(bench: Bench) -> Findings:
         ],
         tables=time_tables({"empty lake": first[-1], "again": again}),
         notes=[
-            f"One object of {RECORDS:,} records. The first row is the median of {REPEATS} runs into empty lakes, each of"
-            " which makes every table and lets dbt parse the project anew.",
+            f"One object of {RECORDS:,} records. The first row is the median of {REPEATS} runs into empty lakes, each"
+            " of which makes every table and lets dbt parse the project anew.",
             "Airflow begins without a home: its metadata database is made, its components start, a backfill of one hour"
             " runs, and all of it is ended.",
         ],

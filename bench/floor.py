@@ -119,8 +119,8 @@ def section(bench: Bench) -> Findings:
             )
         ],
         notes=[
-            "`bench/floor.py`: typed lines, edges, devices and interfaces into a DuckLake on SQLite, with flowlake's own"
-            f" memory limit ({MEMORY_LIMIT}). It checks, accounts for, deduplicates and publishes nothing.",
+            "`bench/floor.py`: typed lines, edges, devices and interfaces into a DuckLake on SQLite, with flowlake's"
+            f" own memory limit ({MEMORY_LIMIT}). It checks, accounts for, deduplicates and publishes nothing.",
             MEMORY_HELP,
         ],
     )

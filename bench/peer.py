@@ -59,8 +59,8 @@ def main(logs: Path) -> None:
     reader = S3FlowLogsReader(
         BUCKET,
         boto_client=LocalObjects(logs),
-        start_time=datetime(2026, 1, 1),  # noqa: DTZ001 - it compares with naive ones
-        end_time=datetime(2027, 1, 1),  # noqa: DTZ001
+        start_time=datetime(2026, 1, 1),
+        end_time=datetime(2027, 1, 1),
     )
     flows, total = 0, 0
     for flow in aggregated_records(reader):
@@ -108,7 +108,7 @@ def section(bench: Bench) -> Findings:
         notes=[
             f"flowlogs-reader {version('flowlogs-reader')}: `aggregated_records` over files of the worst case, on one"
             f" core, in {theirs.peak_memory / 1e6:.0f} MB ({theirs.seconds:.1f} s). It sums by 5-tuple in memory and"
-            f" writes nothing; flowlake writes all its tables, checks and publishes them ({ours.measured.seconds:.1f} s)."
+            f" writes nothing; flowlake writes all its tables, checks and publishes ({ours.measured.seconds:.1f} s)."
         ],
     )
 

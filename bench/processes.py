@@ -1,4 +1,4 @@
-"""Child processes, measured with all their descendants: wall, CPU, the height of their memory and of what they spill."""
+"""Child processes, measured with all their descendants: wall, CPU, and the height of memory and of spilled files."""
 
 from __future__ import annotations
 
@@ -76,7 +76,9 @@ def measure(
                 child.wait()
     text = log.read_text(encoding="utf-8", errors="replace")
     if child.returncode:
-        message = f"{' '.join(command[:3])} … failed with {child.returncode}: {' | '.join(text.splitlines()[-4:])} ({log})"
+        message = (
+            f"{' '.join(command[:3])} … failed with {child.returncode}: {' | '.join(text.splitlines()[-4:])} ({log})"
+        )
         raise BenchError(message)
     return Measured(seconds, usage.ru_utime + usage.ru_stime, memory.peak, spilled, text)
 
@@ -92,7 +94,7 @@ def folder_bytes(folder: Path) -> int:
 
 
 class _Memory:
-    """The height of a process tree's memory. PSS is dear to ask for, so only when the sum of RSS reaches a new height."""
+    """The height of a process tree's memory. PSS is dear, so asked for when the sum of RSS reaches a new height."""
 
     def __init__(self) -> None:
         self.peak = 0

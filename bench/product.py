@@ -7,7 +7,8 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,13 +22,16 @@ from flowlake.settings import LAKE_PATH_VARIABLE
 FLOWLAKE = str(Path(sys.executable).parent / "flowlake")
 PRODUCT = ("plugins", "dbt_project/models", "dbt_project/macros", "dbt_project/seeds", "dbt_project/profiles.yml")
 
+TESTS = "dbt's tests"
+SHOWN_MODELS = 12
+
 _STEP = re.compile(r"^\[\d+/\d+\] (\w+) +([\d.]+) s", re.MULTILINE)
 _NODE = re.compile(r"dbt: [\d:]+ +\d+ of \d+ (\w+) .*?([\w.]+) +\.* ?\[[A-Z]+(?: \d+)? in ([\d.]+)s\]", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run of flowlake: what it took, per step and per dbt node (seconds; a test's name begins with `test `)."""
+    """A run of flowlake: what it took, and the seconds by step and by model; dbt's tests are one more node."""
 
     measured: Measured
     steps: Mapping[str, float]
@@ -55,13 +59,21 @@ def obtain_lake(config: Path, windows: tuple[Window, ...], lake: Path) -> float:
 
     One that was made before by the same product is kept.
     """
-    facts = {"windows": [str(window) for window in windows], "product": fingerprint()}
-    if known := is_made(lake, facts):
+    if known := is_made(lake, _facts(windows)):
         return float(str(known["seconds"]))
     clear(lake)
     seconds = sum(run(config, window, lake).measured.seconds for window in windows)
-    mark_made(lake, {**facts, "seconds": seconds})
+    mark_lake(lake, windows, seconds)
     return seconds
+
+
+def mark_lake(lake: Path, windows: tuple[Window, ...], seconds: float) -> None:
+    """Note that a lake holds these windows, so that obtain_lake finds it."""
+    mark_made(lake, {**_facts(windows), "seconds": seconds})
+
+
+def _facts(windows: tuple[Window, ...]) -> dict[str, object]:
+    return {"windows": [str(window) for window in windows], "product": fingerprint()}
 
 
 def clear(lake: Path) -> Path:
@@ -87,41 +99,29 @@ def steps_of(output: str) -> dict[str, float]:
 
 
 def nodes_of(output: str) -> dict[str, float]:
-    """Seconds by model, seed and test, from dbt's log lines as `flowlake run -v` passes them on."""
-    return {
-        f"test {name}" if verdict in ("PASS", "WARN") else name: float(seconds)
-        for verdict, name, seconds in _NODE.findall(output)
-    }
+    """Seconds by model and seed, and of all tests together, from dbt's log lines that `flowlake run -v` passes on."""
+    found: defaultdict[str, float] = defaultdict(float)
+    for verdict, name, seconds in _NODE.findall(output):
+        found[TESTS if verdict in ("PASS", "WARN") else name] += float(seconds)
+    return dict(found)
 
 
 def time_tables(runs: Mapping[str, Run]) -> list[Table]:
     """Where the time of some runs went: by step, and by the models that took most of the last of them."""
-    names = tuple(runs)
-    every = list(runs.values())
-    steps = tuple(
-        (step, *(f"{one.steps.get(step, 0.0):.1f}" for one in every)) for step in every[-1].steps
-    )
-    process = tuple(
-        (what, *(f"{figure(one):.1f}" for one in every))
-        for what, figure in (
-            ("the process in all", lambda one: one.measured.seconds),
-            ("CPU, user and system", lambda one: one.measured.cpu_seconds),
-        )
-    )
-    models = [name for name in every[-1].nodes if not name.startswith("test ")]
-    slowest = sorted(models, key=lambda name: -every[-1].nodes[name])[:12]
-    rest = tuple(
-        (
-            what,
-            *(f"{sum(taken for name, taken in one.nodes.items() if chosen(name)):.1f}" for one in every),
-        )
-        for what, chosen in (
-            ("all other models", lambda name: not name.startswith("test ") and name not in slowest),
-            ("dbt tests", lambda name: name.startswith("test ")),
-        )
-    )
-    by_model = tuple((name, *(f"{one.nodes.get(name, 0.0):.1f}" for one in every)) for name in slowest)
+
+    def line(what: str, seconds: Callable[[Run], float]) -> tuple[str, ...]:
+        return what, *(f"{seconds(one):.1f}" for one in runs.values())
+
+    last = list(runs.values())[-1]
+    models = [name for name in last.nodes if name != TESTS]
+    slowest = sorted(models, key=lambda name: -last.nodes[name])[:SHOWN_MODELS]
+    shown = {*slowest, TESTS}
+    steps = [line(step, lambda one, step=step: one.steps.get(step, 0.0)) for step in last.steps]  # type: ignore[misc]
+    steps.append(line("the process in all", lambda one: one.measured.seconds))
+    steps.append(line("CPU, user and system", lambda one: one.measured.cpu_seconds))
+    nodes = [line(name, lambda one, name=name: one.nodes.get(name, 0.0)) for name in (*slowest, TESTS)]  # type: ignore[misc]
+    nodes.append(line("other models", lambda one: sum(taken for name, taken in one.nodes.items() if name not in shown)))
     return [
-        Table("Seconds by step", ("step", *names), (*steps, *process)),
-        Table("Seconds by model", ("model", *names), (*by_model, *rest)),
+        Table("Seconds by step", ("step", *runs), tuple(steps)),
+        Table("Seconds by model", ("model", *runs), tuple(nodes)),
     ]

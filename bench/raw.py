@@ -1,4 +1,4 @@
-"""Flow-log text of version 2, read by plain DuckDB: what the floor reads with, and the questions that are asked of text."""
+"""Flow-log text of version 2, read by plain DuckDB: for the floor, and for questions that are asked of text."""
 
 from __future__ import annotations
 
@@ -47,4 +47,6 @@ def lines(files: str) -> str:
 
 
 SERVICE_PORT = "case when least(srcport, dstport) < 32768 then least(srcport, dstport) end"
-SRC_ROLE = "case when least(srcport, dstport) >= 32768 then 'peer' when dstport <= srcport then 'client' else 'server' end"
+SRC_ROLE = (
+    "case when least(srcport, dstport) >= 32768 then 'peer' when dstport <= srcport then 'client' else 'server' end"
+)

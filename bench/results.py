@@ -1,4 +1,4 @@
-"""What was measured: rows against their aims and tables behind them, kept as docs/benchmarks.json section by section."""
+"""What was measured: rows against their aims, tables behind them; kept section by section as docs/benchmarks.json."""
 
 from __future__ import annotations
 
