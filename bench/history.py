@@ -11,11 +11,12 @@ from pathlib import Path
 
 from bench.history_logs import DAYS, START, obtain_history
 from bench.inputs import Bench, Logs
-from bench.product import FLOWLAKE, Run, clear, obtain_lake, run, time_tables
+from bench.processes import measure
+from bench.product import FLOWLAKE, Run, clear, environment, obtain_lake, run, time_tables
 from bench.results import Aim, Bound, Findings, Row, Unit
 from flowlake.lake.duck import connect
 from flowlake.lake.windows import Window
-from flowlake.settings import load_settings
+from flowlake.settings import LAKE_PATH_VARIABLE, load_settings
 
 WINDOW_DAYS = (10, 10, 5, 1, 1, 1, 1, 1)
 """The days that each run of the history takes: in bulk, and towards its end a day at a time."""
@@ -57,7 +58,7 @@ def section(bench: Bench) -> Findings:
     tables = {"young lake": _middle(runs["young"]), f"{DAYS} days": _middle(runs["old"])}
     if _has_maintain():
         restore(old)
-        _maintain(logs.config, old)
+        bench.say(f"flowlake maintain: {_maintain(logs.config, old):.0f} s")
         after = [run(logs.config, window, old) for window in MEASURED]
         seconds = statistics.median(one.measured.seconds for one in after)
         rows.append(
@@ -120,7 +121,7 @@ def _copy(source: Path, target: Path) -> None:
 
 def edges_and_devices(logs: Logs, lake: Path) -> tuple[int, int]:
     """How much a lake holds."""
-    with connect(load_settings(logs.config, {"FLOWLAKE_LAKE_PATH": str(lake)})) as connection:
+    with connect(load_settings(logs.config, {LAKE_PATH_VARIABLE: str(lake)})) as connection:
         found = connection.execute(
             "select (select count(*) from lake.core.fct_edges), (select count(*) from lake.core.dim_devices)"
         ).fetchone()
@@ -137,7 +138,8 @@ def _has_maintain() -> bool:
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-def _maintain(config: Path, lake: Path) -> None:
-    environ = {**os.environ, "FLOWLAKE_LAKE_PATH": str(lake)}
+def _maintain(config: Path, lake: Path) -> float:
+    """Run `flowlake maintain`; returns its seconds."""
+    log = lake.with_name(f"{lake.name}-maintain.log")
     command = [FLOWLAKE, "--config", str(config), "maintain"]
-    subprocess.run(command, env=environ, capture_output=True, check=True)
+    return measure(command, log=log, cwd=config.parent, environ=environment(lake)).seconds

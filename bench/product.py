@@ -22,6 +22,10 @@ from flowlake.settings import LAKE_PATH_VARIABLE
 FLOWLAKE = str(Path(sys.executable).parent / "flowlake")
 PRODUCT = ("plugins", "dbt_project/models", "dbt_project/macros", "dbt_project/seeds", "dbt_project/profiles.yml")
 
+MEMORY_LIMIT_VARIABLE = "FLOWLAKE_MEMORY_LIMIT"
+UNSET = {MEMORY_LIMIT_VARIABLE, "FLOWLAKE_CATALOG", "FLOWLAKE_TARGET", "FLOWLAKE_CONFIG"}
+"""What would make it another lake, or another run, than those that are compared."""
+
 TESTS = "dbt's tests"
 SHOWN_MODELS = 12
 
@@ -40,18 +44,22 @@ class Run:
 
 def run(config: Path, window: Window, lake: Path, *, memory_limit: str | None = None) -> Run:
     """Run `flowlake run` over a window into a lake. Raises BenchError when it fails."""
-    environ = {**os.environ, LAKE_PATH_VARIABLE: str(lake)}
-    if memory_limit:
-        environ["FLOWLAKE_MEMORY_LIMIT"] = memory_limit
     start, end = str(window).split("/")
     measured = measure(
         [FLOWLAKE, "--config", str(config), "run", "--from", start, "--to", end, "-v"],
         log=lake.with_name(f"{lake.name}.log"),
         cwd=config.parent,
-        environ=environ,
+        environ=environment(lake, memory_limit),
         spill=lake / "dbt" / "spill",
     )
     return Run(measured, steps_of(measured.output), nodes_of(measured.output))
+
+
+def environment(lake: Path, memory_limit: str | None = None) -> dict[str, str]:
+    """The caller's environment with this lake; DuckDB's memory limit is flowlake's default unless one is given."""
+    environ = {name: value for name, value in os.environ.items() if name not in UNSET}
+    limit = {MEMORY_LIMIT_VARIABLE: memory_limit} if memory_limit else {}
+    return {**environ, LAKE_PATH_VARIABLE: str(lake), **limit}
 
 
 def obtain_lake(config: Path, windows: tuple[Window, ...], lake: Path) -> float:
