@@ -94,7 +94,7 @@ def section(bench: Bench) -> Findings:
             "Worst case: text of version 2, every record another edge. Sample logs: five flow logs of several formats,"
             " one of them Parquet. The lake as a run leaves it, raw layer, catalogue, pages and dbt's files included.",
             "The questions (those of the Opsgenie and of the AWS Kinesis post, by bytes or packets) go over"
-            f" {QUESTION_DAYS} days of the history, in which each packet is logged once: plain sums over text are right."
+            f" {QUESTION_DAYS} days of the history, in which each packet is logged once: sums over text are right."
             " The text is read with DuckDB as the floor reads it. Where the answers differ the benchmark fails; those"
             " over a sample of the rows are estimates, compared within a quarter.",
             "Bytes read: what the process read from files while it answered, catalogue included, whether or not the"
