@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 import time
 from dataclasses import replace
 from importlib import import_module
@@ -35,9 +38,7 @@ def chosen(only: str) -> list[str]:
 
 def measure_section(name: str, bench: Bench) -> Section:
     """Run one section's module."""
-    from os import getloadavg
-
-    at, load, started = now(), getloadavg()[0], time.monotonic()
+    at, load, started = now(), os.getloadavg()[0], time.monotonic()
     findings: Findings = import_module(f"bench.{name}").section(bench)
     return Section(
         measured_at=at,
@@ -65,6 +66,8 @@ def main(only: str, scale: float) -> None:
     def say(text: str) -> None:
         click.echo(f"[{time.monotonic() - started:5.0f} s] {text}", err=True)
 
+    # Asked to end, it ends what it started on its way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     folder = DATA / f"scale-{scale:g}"
     results, page = (RESULTS, PAGE) if scale == 1 else (folder / RESULTS.name, folder / PAGE.name)
     folder.mkdir(parents=True, exist_ok=True)

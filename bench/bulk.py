@@ -39,12 +39,12 @@ def section(bench: Bench) -> Findings:
     return Findings(
         rows=[
             Row(f"{len(hours)} hours at once, {logs.records:,} records", at_once.measured.seconds, Unit.SECONDS),
-            Row(f"{len(hours)} hours one by one", seconds, Unit.SECONDS, ratio=times, to="at once"),
-            Row("at once is faster", times, Unit.TIMES, Aim(Bound.AT_LEAST, 3), times, "one by one"),
+            Row(f"{len(hours)} hours one by one", seconds, Unit.SECONDS, ratio=times, to="the day at once"),
+            Row("how much faster it is at once", times, Unit.TIMES, Aim(Bound.AT_LEAST, 3)),
         ],
         tables=time_tables({"at once": at_once, "the last hour": hours[-1]}),
         notes=[
-            f"Sample logs of {HOURS} hours (`flowlake sample`, without faults). Both lakes held the same"
+            f"Sample logs of {len(hours)} hours (`flowlake sample`, without faults). Both lakes held the same"
             f" {once[0]:,} edges and {once[2]:,} bytes.",
         ],
     )
