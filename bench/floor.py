@@ -20,10 +20,11 @@ from bench.processes import MEMORY_HELP, measure
 from bench.raw import SERVICE_PORT, SRC_ROLE, lines
 from bench.results import Findings, Row, Table, Unit
 from flowlake.dbt import REPOSITORY
-from flowlake.lake.duck import EXTENSIONS, install_extensions, literal
+from flowlake.lake.duck import install_extensions, literal
 
 RECORDS = 5_000_000
 MEMORY_LIMIT = "4GB"
+EXTENSIONS = ("ducklake", "sqlite_scanner", "inet")
 
 TABLES = {
     "lines": "{lines}",

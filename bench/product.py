@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.inputs import is_made, mark_made
-from bench.processes import Measured, measure
+from bench.processes import BenchError, Measured, measure
 from bench.results import Table
 from flowlake.dbt import REPOSITORY
 from flowlake.lake.windows import Window
@@ -43,7 +43,7 @@ class Run:
 
 
 def run(config: Path, window: Window, lake: Path, *, memory_limit: str | None = None) -> Run:
-    """Run `flowlake run` over a window into a lake. Raises BenchError when it fails."""
+    """Run `flowlake run` over a window into a lake. Raises BenchError when it fails, or logs nothing of its steps."""
     start, end = str(window).split("/")
     measured = measure(
         [FLOWLAKE, "--config", str(config), "run", "--from", start, "--to", end, "-v"],
@@ -52,7 +52,11 @@ def run(config: Path, window: Window, lake: Path, *, memory_limit: str | None = 
         environ=environment(lake, memory_limit),
         spill=lake / "dbt" / "spill",
     )
-    return Run(measured, steps_of(measured.output), nodes_of(measured.output))
+    found = Run(measured, steps_of(measured.output), nodes_of(measured.output))
+    if not (found.steps and found.nodes):
+        message = "`flowlake run -v` logs its steps and models otherwise than bench/product.py reads them"
+        raise BenchError(message)
+    return found
 
 
 def environment(lake: Path, memory_limit: str | None = None) -> dict[str, str]:

@@ -12,7 +12,7 @@ import pytest
 
 from bench import floor, peer
 from bench.processes import BenchError, measure
-from flowlake.lake.duck import EXTENSIONS, install_extensions
+from flowlake.lake.duck import install_extensions
 from flowlake.sample.worst_case import WorstCaseReport, generate_worst_case
 
 CHILD = """
@@ -65,7 +65,7 @@ def test_the_floor_writes_every_record(
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(floor.TABLES)
     install_extensions()
     with duckdb.connect() as connection:
-        for name in EXTENSIONS:
+        for name in floor.EXTENSIONS:
             connection.load_extension(name)
         connection.execute(f"attach 'ducklake:sqlite:{tmp_path}/lake/catalog.sqlite' as lake")
         edges = connection.execute("select count(*), sum(packets), sum(bytes) from lake.floor.edges").fetchone()
