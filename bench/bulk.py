@@ -53,7 +53,7 @@ def section(bench: Bench) -> Findings:
 def obtain_day(bench: Bench) -> Logs:
     """Sample logs of a day; a scaled run has fewer hours too."""
     folder = bench.folder / "day"
-    hours = HOURS if bench.scale >= 1 else 3
+    hours = HOURS if bench.scale >= 1 else 2
     facts = {"hours": hours, "scale": bench.scale}
     known = is_made(folder, facts)
     if not known:
