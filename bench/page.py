@@ -47,7 +47,7 @@ def shown_row(row: Row) -> tuple[str, ...]:
     if row.aim:
         aim = f"{row.aim.bound} {shown_value(row.aim.value, row.unit)}"
         verdict = "met" if row.aim.is_met(row.value) else "MISSED"
-    ratio = "" if row.ratio is None else f"{row.ratio:.2f} of {row.to}"
+    ratio = "" if row.ratio is None else f"{row.ratio:.3g} times {row.to}"
     return row.what, shown_value(row.value, row.unit), aim, verdict, ratio
 
 

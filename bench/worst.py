@@ -64,12 +64,12 @@ def section(bench: Bench) -> Findings:
                 spilling.measured.seconds,
                 Unit.SECONDS,
                 ratio=spilling.measured.seconds / once.measured.seconds,
-                to=f"{records:,} records",
+                to=f"those of {records:,}",
             ),
         ],
         tables=time_tables({f"{records:,}": once, f"{more:,}": twice, f"{most:,}": spilling}),
         notes=[
-            f"The aim for {records:,} records is twice the floor and {FIXED_SECONDS:.0f} s, the floor of this run.",
+            f"The aim for {records:,} records is twice this run's floor and {FIXED_SECONDS:.0f} s.",
             "A margin is the additional records over the additional seconds.",
             MEMORY_HELP,
             f"The memory of {records:,} and {more:,} records is under the default limit of 4 GB for DuckDB:"

@@ -60,7 +60,7 @@ def test_results_come_back_as_they_were_written(tmp_path: Path) -> None:
 
 def test_a_row_says_whether_its_aim_is_met() -> None:
     assert [shown_row(row) for row in SECTION.rows] == [
-        ("whole run", "30.0 s", "at most 25.0 s", "MISSED", "1.50 of the floor"),
+        ("whole run", "30.0 s", "at most 25.0 s", "MISSED", "1.5 times the floor"),
         ("margin", "400,000 records/s", "at least 350,000 records/s", "met", ""),
         ("memory", "1.5 GB", "", "", ""),
     ]
