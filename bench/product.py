@@ -20,7 +20,14 @@ from flowlake.lake.windows import Window
 from flowlake.settings import LAKE_PATH_VARIABLE
 
 FLOWLAKE = str(Path(sys.executable).parent / "flowlake")
-PRODUCT = ("plugins", "dbt_project/models", "dbt_project/macros", "dbt_project/seeds", "dbt_project/profiles.yml")
+PRODUCT = (
+    "plugins",
+    "dbt_project/models",
+    "dbt_project/macros",
+    "dbt_project/seeds",
+    "dbt_project/profiles.yml",
+    "dbt_project/dbt_project.yml",
+)
 
 MEMORY_LIMIT_VARIABLE = "FLOWLAKE_MEMORY_LIMIT"
 UNSET = {MEMORY_LIMIT_VARIABLE, "FLOWLAKE_CATALOG", "FLOWLAKE_TARGET", "FLOWLAKE_CONFIG"}
