@@ -26,7 +26,7 @@ ifndef FLOWLAKE_CONFIG
 CONFIG := $(firstword $(wildcard flowlake.yaml data/demo/flowlake.yaml))
 endif
 
-.PHONY: help setup demo test lint format up down docs lock clean
+.PHONY: help setup demo bench test lint format up down docs lock clean
 .DEFAULT_GOAL := help
 
 help: ## Say what there is to type
@@ -49,6 +49,9 @@ setup: .venv/.installed .venv-dbt/.installed ## Make both environments: .venv, a
 
 demo: setup ## Sample logs through the hourly DAG of a real Airflow, and a report
 	@$(BIN)/flowlake demo --out data/demo
+
+bench: setup ## Measure speed, memory and size; ONLY="fixed worst" for some, SCALE=0.02 to try it out
+	@$(BIN)/python -m bench --only "$(ONLY)" --scale "$(or $(SCALE),1)"
 
 test: setup lint ## Run all that CI runs: lint, then every test
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
