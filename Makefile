@@ -26,7 +26,7 @@ ifndef FLOWLAKE_CONFIG
 CONFIG := $(firstword $(wildcard flowlake.yaml data/demo/flowlake.yaml))
 endif
 
-.PHONY: help setup demo test lint format up down docs lock clean
+.PHONY: help setup demo test nightly lint format up down docs lock clean
 .DEFAULT_GOAL := help
 
 help: ## Say what there is to type
@@ -52,6 +52,10 @@ demo: setup ## Sample logs through the hourly DAG of a real Airflow, and a repor
 
 test: setup lint ## Run all that CI runs: lint, then every test
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+nightly: setup ## Prove the invariant by random histories and kills; SEED=... SHARE=0.1 ONLY=...
+	$(BIN)/python -m tests.histories.nightly $(if $(SEED),--seed $(SEED)) $(if $(SHARE),--share $(SHARE)) \
+		$(if $(ONLY),--only $(ONLY)) $(if $(JOBS),--jobs $(JOBS)) $(if $(CATALOG),--catalog $(CATALOG))
 
 lint: setup ## Check Python (ruff, mypy) and SQL (sqlfmt)
 	$(BIN)/ruff check .
