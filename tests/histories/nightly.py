@@ -97,10 +97,10 @@ def play_world(seed: str, say: Callable[[str], None]) -> tuple[int, int]:
     """Two histories over the objects of a seed; how many histories and kills there were."""
     world = make_world(seed)
     say(f"{len(world.objects)} objects, {world.kind}, {world.whole}")
-    expected = contents(clean_run(world, bench.fresh("clean"), catalog=bench.catalog))
+    expected = contents(clean_run(world, bench.fresh("lake"), catalog=bench.catalog))
     kills = 0
     for number, kill in enumerate((False, True)):
-        history = History(world, bench.fresh("history"), catalog=bench.catalog, say=say)
+        history = History(world, bench.fresh("lake"), catalog=bench.catalog, say=say)
         history.go(plan(f"{seed} {number}", world, kill=kill))
         history.close(f"{seed} {number}")
         assert_same_contents(expected, contents(history.settings))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,8 +28,10 @@ def _one_dbt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 def test_a_random_history_leaves_what_one_clean_run_leaves(tmp_path: Path) -> None:
     world = make_world(SEED)
-    expected = contents(clean_run(world, tmp_path / "clean"))
-    history = History(world, tmp_path / "history")
+    expected = contents(clean_run(world, tmp_path / "lake"))
+    # In the same place: the tables name their objects.
+    shutil.rmtree(tmp_path / "lake")
+    history = History(world, tmp_path / "lake")
     history.go(plan(SEED, world, kill=False))
     history.close(SEED)
     assert_same_contents(expected, contents(history.settings))
@@ -40,7 +43,7 @@ def test_a_lake_that_lacks_or_doubles_a_row_is_told_from_a_clean_one() -> None:
     for rows in ([1, 2], [1, 2, 2, 2], [1, 2, 3]):
         with pytest.raises(DifferentLakesError, match=r"core\.t7 differs"):
             assert_same_contents(tables, {**tables, "core.t7": pa.table({"x": rows})})
-    with pytest.raises(DifferentLakesError, match="core.t7"):
+    with pytest.raises(DifferentLakesError, match=r"core\.t7"):
         assert_same_contents(tables, {name: table for name, table in tables.items() if name != "core.t7"})
 
 
