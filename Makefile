@@ -54,7 +54,7 @@ test: setup lint ## Run all that CI runs: lint, then every test
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 nightly: setup ## Prove the invariant by random histories and kills; SEED=... SHARE=0.1 ONLY=...
-	$(BIN)/python -m tests.histories.nightly $(if $(SEED),--seed $(SEED)) $(if $(SHARE),--share $(SHARE)) \
+	PYTHONPATH=tests $(BIN)/python -m histories.nightly $(if $(SEED),--seed $(SEED)) $(if $(SHARE),--share $(SHARE)) \
 		$(if $(ONLY),--only $(ONLY)) $(if $(JOBS),--jobs $(JOBS)) $(if $(CATALOG),--catalog $(CATALOG))
 
 lint: setup ## Check Python (ruff, mypy) and SQL (sqlfmt)

@@ -12,9 +12,9 @@ from pathlib import Path
 from flowlake.lake.windows import Window, format_hour
 from flowlake.settings import Settings
 from flowlake.steps import GateFailed, RunContext, run_window
-from tests.histories.killing import Kill, run_and_kill
-from tests.histories.lakes import published_state, write_settings
-from tests.histories.world import LogObject, World
+from histories.killing import Kill, run_and_kill
+from histories.lakes import published_state, write_settings
+from histories.world import LogObject, World
 
 OVERWRITTEN_HEALS_ITSELF = False
 """Whether the run of the hour in which an object was overwritten also mends the hour in which it came before."""
@@ -30,6 +30,9 @@ SECONDS = {
 """About how long a step takes in a process of its own. A random kill falls within that time, or into the next step."""
 
 Say = Callable[[str], None]
+
+NewCatalog = Callable[[], str | None]
+"""Makes an empty catalogue, and gives its URL; None stands for SQLite, which makes its own."""
 
 
 class HistoryError(Exception):
@@ -111,7 +114,7 @@ def _parts(chance: random.Random, objects: list[LogObject]) -> Iterator[list[Log
 class History:
     """A lake that goes through events, and remembers which of its hours are to be run (again) before the end."""
 
-    def __init__(self, world: World, folder: Path, *, catalog: str | None = None, say: Say = lambda line: None) -> None:
+    def __init__(self, world: World, folder: Path, catalog: str | None = None, say: Say = lambda line: None) -> None:
         self.world, self.say = world, say
         self.logs = folder / "logs"
         self.settings = write_settings(folder, self.logs, world.settings, catalog)
@@ -179,8 +182,8 @@ def _hour(item: LogObject) -> str:
     return format_hour(datetime.fromtimestamp(item.arrived, UTC))
 
 
-def clean_run(world: World, folder: Path, *, catalog: str | None = None) -> Settings:
+def clean_run(world: World, folder: Path, catalog: str | None = None) -> Settings:
     """One run over all that there is in the end, into an empty lake."""
-    history = History(world, folder, catalog=catalog)
+    history = History(world, folder, catalog)
     history.go([Arrive(world.objects), Run(world.whole)])
     return history.settings

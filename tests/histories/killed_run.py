@@ -62,18 +62,18 @@ class AtLine(logging.Handler):
 
 def tell_steps(kill: dict[str, Any]) -> None:
     """Say which step begins, and start the clock in the one that is chosen."""
-    run_step = steps.run_step
+    run = steps._run
 
-    @wraps(run_step)
-    def told(name: str, *args: Any, **kwargs: Any) -> Any:
-        os.write(1, f"\nstep {name}\n".encode())
-        if name == kill["step"]:
+    @wraps(run)
+    def told(step: steps.Step, *args: Any, **kwargs: Any) -> Any:
+        os.write(1, f"\nstep {step.name}\n".encode())
+        if step.name == kill["step"]:
             timer = threading.Timer(kill["seconds"], partial(die, kill))
             timer.daemon = True
             timer.start()
-        return run_step(name, *args, **kwargs)
+        return run(step, *args, **kwargs)
 
-    steps.run_step = told
+    steps._run = told
 
 
 if __name__ == "__main__":

@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from flowlake.sample import SampleSpec
+from flowlake.settings import Settings
 from flowlake.steps import RunContext, run_window
-from tests.histories.history import Arrive, History, HistoryError, Run, clean_run
-from tests.histories.killing import Kill, run_and_kill
-from tests.histories.lakes import Contents, assert_same_contents, contents, published_state, write_settings
-from tests.histories.world import FIRST_DAY, sampled_world
+from histories.history import Arrive, History, HistoryError, NewCatalog, Run, clean_run
+from histories.killing import Kill, run_and_kill
+from histories.lakes import Contents, assert_same_contents, contents, published_state, write_settings
+from histories.world import FIRST_DAY, sampled_world
 
 MODELS_STAGING = ("stg_flow_logs__lines", "int_objects__accounted", "int_coverage__delivered")
 MODELS_MARTS = (
@@ -44,7 +45,7 @@ def _ended(model: str) -> str:
 
 
 def _points() -> Mapping[str, tuple[Kill, ...]]:
-    """By step. What is called several times in a run has a count: the third mark is that of the marts' gate."""
+    """By step. What a run calls several times has a count: the second mark of hours is that of the marts' gate."""
     return {
         "register": (
             Kill(target="flowlake.lake.register:register"),
@@ -56,7 +57,7 @@ def _points() -> Mapping[str, tuple[Kill, ...]]:
             Kill(target="flowlake.lake.register:write_objects", after=True),
         ),
         "build_staging": (
-            Kill(target="flowlake.lake.ledger:mark_hours"),
+            Kill(target="flowlake.lake.ledger:mark_staging"),
             Kill(target="flowlake.dbt:build"),
             Kill(line=_begins(MODELS_STAGING[0]), group=False),
             *(Kill(line=_ended(model)) for model in MODELS_STAGING),
@@ -65,9 +66,11 @@ def _points() -> Mapping[str, tuple[Kill, ...]]:
         "validate_staging": (
             Kill(target="flowlake.quality.great:Evaluation.publish"),
             Kill(target="flowlake.quality.runner:validate", after=True),
+            Kill(target="flowlake.lake.ledger:mark_staging", count=2, after=True),
         ),
         "build_marts": (
-            Kill(target="flowlake.lake.ledger:mark_hours", count=2),
+            Kill(target="flowlake.lake.ledger:mark_hours"),
+            Kill(target="flowlake.lake.ledger:mark_hours", after=True),
             Kill(target="flowlake.dbt:build", count=2),
             *(Kill(line=_ended(model)) for model in MODELS_MARTS),
             Kill(line=_begins("fct_edges")),
@@ -76,7 +79,7 @@ def _points() -> Mapping[str, tuple[Kill, ...]]:
         ),
         "validate_marts": (
             Kill(target="flowlake.quality.runner:validate", count=2, after=True),
-            Kill(target="flowlake.lake.ledger:mark_hours", count=3, after=True),
+            Kill(target="flowlake.lake.ledger:mark_hours", count=2, after=True),
             Kill(target="flowlake.lake.ledger:forget_pending_restatements", after=True),
         ),
         "publish": (
@@ -91,10 +94,10 @@ def _points() -> Mapping[str, tuple[Kill, ...]]:
 POINTS = tuple((step, kill) for step, kills in _points().items() for kill in kills)
 
 HELD = (
-    Kill(target="flowlake.lake.ledger:mark_hours", count=2),
-    Kill(target="flowlake.lake.ledger:mark_hours", count=2, after=True),
+    Kill(target="flowlake.lake.ledger:mark_staging", count=2),
+    Kill(target="flowlake.lake.ledger:mark_staging", count=2, after=True),
 )
-"""Where the staging gate fails, the second mark is that the hours are held back."""
+"""Around the mark that holds hours back, where their staging gate fails."""
 
 
 STRICT = {"gates": {"max_malformed_share": 0.0, "warn_malformed_share": 0.0, "silent_flow_log": "warn"}}
@@ -103,15 +106,15 @@ STRICT = {"gates": {"max_malformed_share": 0.0, "warn_malformed_share": 0.0, "si
 class Stage:
     """The lake that every kill starts from, and what it must come to."""
 
-    def __init__(self, folder: Path, *, catalog: str | None = None) -> None:
+    def __init__(self, folder: Path, new_catalog: NewCatalog = lambda: None) -> None:
         """Make both, by a run each. Only a lake on SQLite can be put back by copying files."""
         self.world = sampled_world(
             SampleSpec(seed=5, start=FIRST_DAY.replace(hour=22), hours=2, scale=0.003, random_logging=True)
         )
-        self.folder, self.catalog, self.kept = folder / "stage", catalog, folder / "kept"
-        self.expected: Contents = contents(clean_run(self.world, self.folder, catalog=catalog))
-        self._begin()
-        shutil.copytree(self.folder, self.kept, symlinks=True)
+        self.folder, self.kept, self.new_catalog = folder / "lake", folder / "kept", new_catalog
+        self.expected: Contents = contents(clean_run(self.world, self._empty(), new_catalog()))
+        if self._begin().settings.lake.catalog is None:
+            shutil.copytree(self.folder, self.kept, symlinks=True)
 
     def play(self, step: str, *kills: Kill, strict: bool = False) -> None:
         """Kill a run at each of the points, one after the other, look as a reader, and run once more undisturbed.
@@ -120,37 +123,36 @@ class Stage:
             HistoryError: a point was not reached in its step, or readers saw what was not published.
             DifferentLakesError: the last run left other rows than the clean one.
         """
-        lake = self._restore()
-        settings = lake.settings
-        before = published_state(settings)
+        lenient = self._restore()
+        before = published_state(lenient)
         if before[0] is None:
             raise HistoryError("readers have nothing to lose: the first hour was not published")
-        if strict:
-            settings = write_settings(self.folder, self.folder / "logs", STRICT, self.catalog)
         for kill in kills:
+            settings = self._settings(STRICT, lenient.lake.catalog) if strict else lenient
             killed = run_and_kill(settings, self.world.whole, kill)
             if not killed.was_killed or killed.step != step:
                 ended = f"was killed in {killed.step}" if killed.was_killed else f"ended with {killed.code}"
                 raise HistoryError(f"{kill}, in {step}: instead the run {ended}: {killed.output[-1500:]}")
-            after = published_state(settings)
+            after = published_state(lenient)
             if after != before and not (step == "publish" and kill.after):
                 raise HistoryError(f"{kill}: readers saw {after}, published was {before}")
-        run_window(RunContext(lake.settings, self.world.whole, "after the kill"))
-        assert_same_contents(self.expected, contents(lake.settings))
+        run_window(RunContext(lenient, self.world.whole, "after the kill"))
+        assert_same_contents(self.expected, contents(lenient))
 
     def _begin(self) -> History:
-        history = self._empty()
+        history = History(self.world, self._empty(), self.new_catalog())
         history.go([Arrive(self.world.objects), Run(self.world.window(0, 1))])
         return history
 
-    def _empty(self) -> History:
+    def _empty(self) -> Path:
         shutil.rmtree(self.folder, ignore_errors=True)
-        return History(self.world, self.folder, catalog=self.catalog)
+        return self.folder
 
-    def _restore(self) -> History:
-        if self.catalog is not None:
-            return self._begin()
-        lake = self._empty()
-        shutil.rmtree(self.folder)
-        shutil.copytree(self.kept, self.folder, symlinks=True)
-        return lake
+    def _restore(self) -> Settings:
+        if not self.kept.exists():
+            return self._begin().settings
+        shutil.copytree(self.kept, self._empty(), symlinks=True)
+        return self._settings(self.world.settings, None)
+
+    def _settings(self, extra: Mapping[str, object], catalog: str | None) -> Settings:
+        return write_settings(self.folder, self.folder / "logs", extra, catalog)

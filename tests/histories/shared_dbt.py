@@ -24,6 +24,8 @@ def shared_dbt(folder: Path) -> Iterator[None]:
     client.write_text(f'#!/bin/sh\nexec "{sys.executable}" -IS "{HERE / "dbt_client.py"}" "$@"\n')
     client.chmod(0o755)
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+    # Children end without a farewell, and Python counts what they leave to it.
+    environment["PYTHONWARNINGS"] = "ignore"
     command = [python, "-P", HERE / "dbt_server.py", path]
     with subprocess.Popen(command, stdin=subprocess.PIPE, env=environment) as server:
         try:
