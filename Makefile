@@ -26,7 +26,7 @@ ifndef FLOWLAKE_CONFIG
 CONFIG := $(firstword $(wildcard flowlake.yaml data/demo/flowlake.yaml))
 endif
 
-.PHONY: help setup demo bench test lint format up down docs lock clean
+.PHONY: help setup demo bench test nightly lint format up down docs lock clean
 .DEFAULT_GOAL := help
 
 help: ## Say what there is to type
@@ -55,6 +55,10 @@ bench: setup ## Measure speed, memory and size; ONLY="fixed worst" for some, SCA
 
 test: setup lint ## Run all that CI runs: lint, then every test
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+nightly: setup ## Prove the invariant by random histories and kills; SEED=... SHARE=0.1 ONLY=...
+	PYTHONPATH=tests $(BIN)/python -m histories.nightly $(if $(SEED),--seed $(SEED)) $(if $(SHARE),--share $(SHARE)) \
+		$(if $(ONLY),--only $(ONLY)) $(if $(JOBS),--jobs $(JOBS)) $(if $(CATALOG),--catalog $(CATALOG))
 
 lint: setup ## Check Python (ruff, mypy) and SQL (sqlfmt)
 	$(BIN)/ruff check .

@@ -1,0 +1,88 @@
+"""dbt, imported once: a server that forks a child for each `dbt build`, so that many small runs do not pay its start.
+
+Run by the Python of `.venv-dbt`, with the path of a socket. A request is the command line, the environment, the folder,
+and the two file descriptors that dbt writes to; the answer is its exit code. The child is forked before anything of
+that lake was opened, and its command is the real one. What it is spared is the import of dbt and the parsing of the
+project, which is the same for every lake with the same variables. Ends with the process that holds its input open.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import traceback
+
+from dbt.cli.main import dbtRunner
+
+PARSED_BY = ("--project-dir", "--profiles-dir", "--target", "--vars")
+"""The options on which a parsed project depends, beside the path of the lake: sources hold it."""
+
+manifests: dict[tuple[str, ...], object] = {}
+
+
+def serve(path: str) -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        while sys.stdin not in select.select([listener, sys.stdin], [], [])[0]:
+            connection, _ = listener.accept()
+            with connection:
+                request, files = receive(connection)
+                manifest = parsed(request)
+                if os.fork() == 0:
+                    listener.close()
+                    answer(connection, request, files, manifest)
+                for file in files:
+                    os.close(file)
+
+
+def receive(connection: socket.socket) -> tuple[dict, list[int]]:
+    length, files, _, _ = socket.recv_fds(connection, 8, 2)
+    with connection.makefile("rb") as stream:
+        return json.loads(stream.read(int.from_bytes(length, "big"))), files
+
+
+def parsed(request: dict) -> object:
+    """The project as dbt's own `parse` leaves it, for these variables."""
+    arguments = request["arguments"]
+    options = {name: arguments[arguments.index(name) + 1] for name in PARSED_BY}
+    key = (request["environment"]["FLOWLAKE_LAKE_PATH"], *options.values())
+    if key not in manifests:
+        os.environ.clear()
+        os.environ.update(request["environment"])
+        for name in ("--log-path", "--target-path"):
+            options[name] = arguments[arguments.index(name) + 1]
+        result = dbtRunner().invoke(["--quiet", "parse", *(f"{name}={value}" for name, value in options.items())])
+        # A project that does not parse is for the child to say, in dbt's own words.
+        manifests[key] = result.result if result.success else None
+    return manifests[key]
+
+
+def answer(connection: socket.socket, request: dict, files: list[int], manifest: object) -> None:
+    """In the child: be the dbt that was asked for, and end."""
+    code = 70
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for target, file in enumerate(files, start=1):
+            os.dup2(file, target)
+        os.environ.clear()
+        os.environ.update(request["environment"])
+        os.chdir(request["folder"])
+        result = dbtRunner(manifest=manifest).invoke(request["arguments"])
+        code = 0 if result.success else 2 if result.exception else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        connection.sendall(bytes([code]))
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])

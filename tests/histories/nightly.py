@@ -1,0 +1,192 @@
+"""`make nightly`: random histories and kills, each compared with one clean run over the same objects.
+
+    make nightly                   100 histories, half of them with a killed run, and every kill on purpose
+    make nightly SEED=7 SHARE=0.1  a tenth of it, from a seed of one's own (else the day is the seed)
+    make nightly ONLY=7-23         one pair of histories again; ONLY=kill-12 one kill on purpose
+
+Each line names what to give ONLY. Ends with 1 at the first that fails, says what to type, and keeps its folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cache
+from itertools import count
+from multiprocessing.util import Finalize
+from pathlib import Path
+
+from histories.history import History, clean_run, plan
+from histories.lakes import assert_same_contents, contents
+from histories.points import HELD, POINTS, Stage
+from histories.shared_dbt import shared_dbt
+from histories.world import make_world
+from postgres import Postgres, start_postgres
+
+WORLDS = 50
+"""Sets of objects. Two histories of each are compared with one clean run: one undisturbed, one with a killed run."""
+
+KILL = "kill-"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one piece of work. `problem`: why it failed, with the folder that shows it; None when it is well."""
+
+    name: str
+    histories: int
+    kills: int
+    seconds: float
+    told: tuple[str, ...]
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where a process works: always the same folder, so that dbt's parsed project can be shared."""
+
+    folder: Path
+    server: Postgres | None
+    names: Iterator[int]
+
+    def fresh(self, name: str) -> Path:
+        """An empty folder; the one of that name before is gone."""
+        shutil.rmtree(self.folder / name, ignore_errors=True)
+        return self.folder / name
+
+    @cache  # noqa: B019 - lives as long as its process
+    def stage(self) -> Stage:
+        return Stage(self.fresh("kills"), self.new_catalog)
+
+    def new_catalog(self) -> str | None:
+        """The URL of an empty catalogue on PostgreSQL; None where there is no server, for SQLite."""
+        return self.server and self.server.create_database(f"lake_{os.getpid()}_{next(self.names)}")
+
+
+bench: Bench
+resources = ExitStack()
+
+
+def start_process(folder: str, server: Postgres | None) -> None:
+    """What every process does once: a folder of its own, and a dbt that is imported once."""
+    global bench  # noqa: PLW0603 - a process has one bench
+    logging.disable(logging.WARNING)
+    Finalize(None, resources.close, exitpriority=1)
+    mine = Path(folder) / str(os.getpid())
+    mine.mkdir()
+    # The path of a socket has to be short.
+    resources.enter_context(shared_dbt(Path(resources.enter_context(tempfile.TemporaryDirectory()))))
+    bench = Bench(mine, server, count())
+
+
+def work(name: str) -> Outcome:
+    """Run one piece of work in this process; what goes wrong is part of the outcome."""
+    global bench  # noqa: PLW0603
+    started, told, problem, counts = time.monotonic(), [], None, (0, 0)
+    try:
+        play = play_kill if name.startswith(KILL) else play_world
+        counts = play(name.removeprefix(KILL), told.append)
+    except Exception:
+        problem = f"{traceback.format_exc()}\nits folder: {bench.folder}"
+        # This one is kept for who looks into it.
+        bench = replace(bench, folder=Path(tempfile.mkdtemp(dir=bench.folder.parent)))
+    return Outcome(name, *counts, time.monotonic() - started, tuple(told), problem)
+
+
+def play_world(seed: str, say: Callable[[str], None]) -> tuple[int, int]:
+    """Two histories over the objects of a seed; how many histories and kills there were."""
+    world = make_world(seed)
+    say(f"{len(world.objects)} objects, {world.kind}, {world.whole}")
+    expected = contents(clean_run(world, bench.fresh("lake"), bench.new_catalog()))
+    kills = 0
+    for number, kill in enumerate((False, True)):
+        history = History(world, bench.fresh("lake"), bench.new_catalog(), say)
+        history.go(plan(f"{seed} {number}", world, kill=kill))
+        history.close(f"{seed} {number}")
+        assert_same_contents(expected, contents(history.settings))
+        kills += history.kills
+    return 2, kills
+
+
+def play_kill(number: str, say: Callable[[str], None]) -> tuple[int, int]:
+    """One of the kills on purpose."""
+    step, kill, is_held = KILLS[int(number)]
+    say(f"{step}, {kill}")
+    bench.stage().play(step, kill, strict=is_held)
+    return 0, 1
+
+
+KILLS = [(step, kill, False) for step, kill in POINTS] + [("validate_staging", kill, True) for kill in HELD]
+
+
+def pieces(seed: int, share: float) -> list[str]:
+    """Everything to do, or an even share of it that depends on the seed."""
+    worlds = [f"{seed}-{number}" for number in range(max(1, round(WORLDS * share)))]
+    chosen = sorted({int((seed + index / share) % len(KILLS)) for index in range(max(1, round(len(KILLS) * share)))})
+    return worlds + [f"{KILL}{number}" for number in chosen]
+
+
+def run(names: Sequence[str], jobs: int, folder: Path, server: Postgres | None) -> Iterator[Outcome]:
+    with ProcessPoolExecutor(jobs, initializer=start_process, initargs=(str(folder), server)) as pool:
+        futures = [pool.submit(work, name) for name in names]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def main() -> int:
+    """Run everything, or what is asked for; the exit code."""
+    parser = argparse.ArgumentParser(prog="make nightly")
+    parser.add_argument("--seed", type=int, default=int(f"{datetime.now(UTC):%Y%m%d}"))
+    parser.add_argument("--share", type=float, default=1.0)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--catalog", choices=["sqlite", "postgresql"], default="sqlite")
+    given = parser.parse_args()
+    names = given.only.split(",") if given.only else pieces(given.seed, given.share)
+    folder = Path(tempfile.mkdtemp(prefix="flowlake-nightly-"))
+    say(f"SEED={given.seed} SHARE={given.share:g} CATALOG={given.catalog}: {len(names)} pieces of work")
+    with ExitStack() as stack:
+        server = stack.enter_context(start_postgres(folder)) if given.catalog == "postgresql" else None
+        if server:
+            os.environ.update(server.environment)
+        if not report(run(names, given.jobs, folder, server), len(names), given.catalog):
+            return 1
+    shutil.rmtree(folder)
+    return 0
+
+
+def report(outcomes: Iterator[Outcome], expected: int, catalog: str) -> bool:
+    """Say how each piece ended, until one ends badly; whether none did."""
+    started, histories, kills = time.monotonic(), 0, 0
+    for number, outcome in enumerate(outcomes, start=1):
+        say(f"[{number}/{expected}] {outcome.name}: {outcome.told[0]} ({outcome.seconds:.0f} s)")
+        if outcome.problem:
+            again = f"make nightly ONLY={outcome.name} CATALOG={catalog}"
+            say("\n".join([*(f"  {line}" for line in outcome.told), outcome.problem, f"to see it again: {again}"]))
+            return False
+        histories, kills = histories + outcome.histories, kills + outcome.kills
+    say(f"{histories} histories and {kills} kills, all as clean runs leave them, in {time.monotonic() - started:.0f} s")
+    return True
+
+
+def say(line: str) -> None:
+    """Its output is what it is for."""
+    print(line, flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,158 @@
+"""Kills on purpose: each step, and between any two things that a step writes.
+
+All start from the same lake: its first hour is published, and a run over that hour and all others is killed. What
+readers see must be published; a normal run must then leave what one clean run leaves.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from flowlake.sample import SampleSpec
+from flowlake.settings import Settings
+from flowlake.steps import RunContext, run_window
+from histories.history import Arrive, History, HistoryError, NewCatalog, Run, clean_run
+from histories.killing import Kill, run_and_kill
+from histories.lakes import Contents, assert_same_contents, contents, published_state, write_settings
+from histories.world import FIRST_DAY, sampled_world
+
+MODELS_STAGING = ("stg_flow_logs__lines", "int_objects__accounted", "int_coverage__delivered")
+MODELS_MARTS = (
+    "fct_coverage",
+    "int_flow_logs__merged",
+    "int_hours__touched",
+    "int_addresses__merged",
+    "int_edges__partials",
+    "int_interfaces__merged",
+    "dim_devices",
+    "int_hours__restated",
+    "fct_edges",
+    "rpt_pairs_hourly",
+    "rpt_talkers_hourly",
+)
+"""Those that remember, those that others are computed from, and what follows the edges."""
+MODELS = (*MODELS_STAGING, *MODELS_MARTS)
+
+
+def _begins(model: str) -> str:
+    return rf"START sql \w+ model \w+\.{model} "
+
+
+def _ended(model: str) -> str:
+    return rf"OK created sql \w+ model \w+\.{model} "
+
+
+def _points() -> Mapping[str, tuple[Kill, ...]]:
+    """By step. What a run calls several times has a count: the second mark of hours is that of the marts' gate."""
+    return {
+        "register": (
+            Kill(target="flowlake.lake.register:register"),
+            Kill(target="flowlake.lake.register:_inspect", count=7, after=True),
+            Kill(target="flowlake.lake.spool:write_readable_copy"),
+            Kill(target="flowlake.lake.register:write_manifests"),
+            Kill(target="flowlake.lake.manifests:Path.replace", count=3),
+            Kill(target="flowlake.lake.register:write_objects"),
+            Kill(target="flowlake.lake.register:write_objects", after=True),
+        ),
+        "build_staging": (
+            Kill(target="flowlake.lake.ledger:mark_staging"),
+            Kill(target="flowlake.dbt:build"),
+            Kill(line=_begins(MODELS_STAGING[0]), group=False),
+            *(Kill(line=_ended(model)) for model in MODELS_STAGING),
+            Kill(target="flowlake.dbt:build", after=True),
+        ),
+        "validate_staging": (
+            Kill(target="flowlake.quality.great:Evaluation.publish"),
+            Kill(target="flowlake.quality.runner:validate", after=True),
+            Kill(target="flowlake.lake.ledger:mark_staging", count=2, after=True),
+        ),
+        "build_marts": (
+            Kill(target="flowlake.lake.ledger:mark_hours"),
+            Kill(target="flowlake.lake.ledger:mark_hours", after=True),
+            Kill(target="flowlake.dbt:build", count=2),
+            *(Kill(line=_ended(model)) for model in MODELS_MARTS),
+            Kill(line=_begins("fct_edges")),
+            Kill(line=_begins("fct_edges"), group=False),
+            Kill(target="flowlake.dbt:build", count=2, after=True),
+        ),
+        "validate_marts": (
+            Kill(target="flowlake.quality.runner:validate", count=2, after=True),
+            Kill(target="flowlake.lake.ledger:mark_hours", count=2, after=True),
+            Kill(target="flowlake.lake.ledger:forget_pending_restatements", after=True),
+        ),
+        "publish": (
+            Kill(target="flowlake.lake.publish:publish"),
+            Kill(target="flowlake.lake.publish:PublishedTable.statement"),
+            Kill(target="flowlake.lake.publish:PublishedTable.statement", count=6),
+            Kill(target="flowlake.lake.publish:publish", after=True),
+        ),
+    }
+
+
+POINTS = tuple((step, kill) for step, kills in _points().items() for kill in kills)
+
+HELD = (
+    Kill(target="flowlake.lake.ledger:mark_staging", count=2),
+    Kill(target="flowlake.lake.ledger:mark_staging", count=2, after=True),
+)
+"""Around the mark that holds hours back, where their staging gate fails."""
+
+
+STRICT = {"gates": {"max_malformed_share": 0.0, "warn_malformed_share": 0.0, "silent_flow_log": "warn"}}
+
+
+class Stage:
+    """The lake that every kill starts from, and what it must come to."""
+
+    def __init__(self, folder: Path, new_catalog: NewCatalog = lambda: None) -> None:
+        """Make both, by a run each. Only a lake on SQLite can be put back by copying files."""
+        self.world = sampled_world(
+            SampleSpec(seed=5, start=FIRST_DAY.replace(hour=22), hours=2, scale=0.003, random_logging=True)
+        )
+        self.folder, self.kept, self.new_catalog = folder / "lake", folder / "kept", new_catalog
+        self.expected: Contents = contents(clean_run(self.world, self._empty(), new_catalog()))
+        if self._begin().settings.lake.catalog is None:
+            shutil.copytree(self.folder, self.kept, symlinks=True)
+
+    def play(self, step: str, *kills: Kill, strict: bool = False) -> None:
+        """Kill a run at each of the points, one after the other, look as a reader, and run once more undisturbed.
+
+        Raises:
+            HistoryError: a point was not reached in its step, or readers saw what was not published.
+            DifferentLakesError: the last run left other rows than the clean one.
+        """
+        lenient = self._restore()
+        before = published_state(lenient)
+        if before[0] is None:
+            raise HistoryError("readers have nothing to lose: the first hour was not published")
+        for kill in kills:
+            settings = self._settings(STRICT, lenient.lake.catalog) if strict else lenient
+            killed = run_and_kill(settings, self.world.whole, kill)
+            if not killed.was_killed or killed.step != step:
+                ended = f"was killed in {killed.step}" if killed.was_killed else f"ended with {killed.code}"
+                raise HistoryError(f"{kill}, in {step}: instead the run {ended}: {killed.output[-1500:]}")
+            after = published_state(lenient)
+            if after != before and not (step == "publish" and kill.after):
+                raise HistoryError(f"{kill}: readers saw {after}, published was {before}")
+        run_window(RunContext(lenient, self.world.whole, "after the kill"))
+        assert_same_contents(self.expected, contents(lenient))
+
+    def _begin(self) -> History:
+        history = History(self.world, self._empty(), self.new_catalog())
+        history.go([Arrive(self.world.objects), Run(self.world.window(0, 1))])
+        return history
+
+    def _empty(self) -> Path:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return self.folder
+
+    def _restore(self) -> Settings:
+        if not self.kept.exists():
+            return self._begin().settings
+        shutil.copytree(self.kept, self._empty(), symlinks=True)
+        return self._settings(self.world.settings, None)
+
+    def _settings(self, extra: Mapping[str, object], catalog: str | None) -> Settings:
+        return write_settings(self.folder, self.folder / "logs", extra, catalog)
