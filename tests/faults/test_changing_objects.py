@@ -81,7 +81,7 @@ def test_the_same_window_run_again_reads_what_stands_there_now(
     overwrite(logs)
     read = []
 
-    def build(_: Any, window: Any, layer: str) -> dbt.DbtRun:
+    def build(_: Any, window: Any, layer: str, *__: Any) -> dbt.DbtRun:
         manifests = lake.settings.lake.raw.glob("text_lines/*/*/manifest")
         read.extend(line for manifest in manifests for line in manifest.read_text().splitlines())
         raise dbt.DbtError(f"{layer} {window}: far enough")
