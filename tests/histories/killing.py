@@ -52,15 +52,14 @@ class Killed:
         return self.code == -signal.SIGKILL
 
 
-def run_and_kill(settings: Settings, window: Window, kill: Kill, *, accept_missing: bool = False) -> Killed:
+def run_and_kill(settings: Settings, window: Window, kill: Kill) -> Killed:
     """Run a window by `flowlake run` in a process group of its own, with the real dbt, and have it killed.
 
     Returns when the process has ended; a dbt that it leaves behind may still be writing.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FLOWLAKE_DBT")}
     config = str(settings.config_path)
-    arguments = ["--config", config, "run", "--from", format_hour(window.start), "--to", format_hour(window.end)]
-    arguments += ["-v", *(["--accept-missing"] if accept_missing else [])]
+    arguments = ["--config", config, "run", "--from", format_hour(window.start), "--to", format_hour(window.end), "-v"]
     output = settings.lake.path.parent / "killed.log"
     with output.open("w") as file:
         process = subprocess.Popen(
