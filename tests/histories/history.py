@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
+from flowlake.lake.publish import HoursBlock
 from flowlake.lake.windows import Window, format_hour
 from flowlake.settings import Settings
 from flowlake.steps import GateFailed, RunContext, run_window
@@ -154,6 +155,11 @@ class History:
                 raise
             self.say(f"held back: {error}")
             self.due |= set(window.hours)
+        except HoursBlock as error:
+            self.due -= set(window.hours)
+            if not {hour for hour, _, _ in error.hours} <= self.due:
+                raise
+            self.say("not published before the hours of the killed run have run again")
         else:
             self.due -= set(window.hours)
 

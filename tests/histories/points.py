@@ -36,7 +36,8 @@ MODELS_MARTS = (
 MODELS = (*MODELS_STAGING, *MODELS_MARTS)
 
 
-def _begins(model: str) -> str:
+def begins(model: str) -> str:
+    """The line in which dbt says that it begins a model."""
     return rf"START sql \w+ model \w+\.{model} "
 
 
@@ -59,7 +60,7 @@ def _points() -> Mapping[str, tuple[Kill, ...]]:
         "build_staging": (
             Kill(target="flowlake.lake.ledger:mark_staging"),
             Kill(target="flowlake.dbt:build"),
-            Kill(line=_begins(MODELS_STAGING[0]), group=False),
+            Kill(line=begins(MODELS_STAGING[0]), group=False),
             *(Kill(line=_ended(model)) for model in MODELS_STAGING),
             Kill(target="flowlake.dbt:build", after=True),
         ),
@@ -73,8 +74,8 @@ def _points() -> Mapping[str, tuple[Kill, ...]]:
             Kill(target="flowlake.lake.ledger:mark_hours", after=True),
             Kill(target="flowlake.dbt:build", count=2),
             *(Kill(line=_ended(model)) for model in MODELS_MARTS),
-            Kill(line=_begins("fct_edges")),
-            Kill(line=_begins("fct_edges"), group=False),
+            Kill(line=begins("fct_edges")),
+            Kill(line=begins("fct_edges"), group=False),
             Kill(target="flowlake.dbt:build", count=2, after=True),
         ),
         "validate_marts": (
@@ -91,13 +92,19 @@ def _points() -> Mapping[str, tuple[Kill, ...]]:
     }
 
 
-POINTS = tuple((step, kill) for step, kills in _points().items() for kill in kills)
-
-HELD = (
+_HELD = (
     Kill(target="flowlake.lake.ledger:mark_staging", count=2),
     Kill(target="flowlake.lake.ledger:mark_staging", count=2, after=True),
 )
 """Around the mark that holds hours back, where their staging gate fails."""
+
+Point = tuple[str, Kill, bool]
+"""The step that is to be killed, how, and whether its staging gate is to fail."""
+
+POINTS: tuple[Point, ...] = (
+    *((step, kill, False) for step, kills in _points().items() for kill in kills),
+    *(("validate_staging", kill, True) for kill in _HELD),
+)
 
 
 STRICT = {"gates": {"max_malformed_share": 0.0, "warn_malformed_share": 0.0, "silent_flow_log": "warn"}}
@@ -116,7 +123,7 @@ class Stage:
         if self._begin().settings.lake.catalog is None:
             shutil.copytree(self.folder, self.kept, symlinks=True)
 
-    def play(self, step: str, *kills: Kill, strict: bool = False) -> None:
+    def play(self, *points: Point) -> None:
         """Kill a run at each of the points, one after the other, look as a reader, and run once more undisturbed.
 
         Raises:
@@ -127,8 +134,8 @@ class Stage:
         before = published_state(lenient)
         if before[0] is None:
             raise HistoryError("readers have nothing to lose: the first hour was not published")
-        for kill in kills:
-            settings = self._settings(STRICT, lenient.lake.catalog) if strict else lenient
+        for step, kill, is_held in points:
+            settings = self._settings(STRICT, lenient.lake.catalog) if is_held else lenient
             killed = run_and_kill(settings, self.world.whole, kill)
             if not killed.was_killed or killed.step != step:
                 ended = f"was killed in {killed.step}" if killed.was_killed else f"ended with {killed.code}"
@@ -136,6 +143,7 @@ class Stage:
             after = published_state(lenient)
             if after != before and not (step == "publish" and kill.after):
                 raise HistoryError(f"{kill}: readers saw {after}, published was {before}")
+            self._settings(self.world.settings, lenient.lake.catalog)
         run_window(RunContext(lenient, self.world.whole, "after the kill"))
         assert_same_contents(self.expected, contents(lenient))
 
