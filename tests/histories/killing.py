@@ -22,8 +22,9 @@ class Kill:
     """When and how a run kills itself.
 
     `step` and `seconds`: so long after the step's start, whatever is done then. `target` (module:function): as it is
-    called (`after`: as it has returned) for the `count`th time. `line`: as dbt prints a line that the pattern matches.
-    `group`: dbt and all other children die too; else they live on without their parent.
+    called for the `count`th time; with `after`, as it has returned; with `item`, as it asks for that item of its last
+    argument. `line`: as dbt prints a line that the pattern matches. `group`: dbt and all other children die too; else
+    they live on without their parent.
     """
 
     step: str = ""
@@ -31,6 +32,7 @@ class Kill:
     target: str = ""
     after: bool = False
     count: int = 1
+    item: int = 0
     line: str = ""
     group: bool = True
 

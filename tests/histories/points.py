@@ -1,7 +1,8 @@
 """Kills on purpose: each step, and between any two things that a step writes.
 
-All start from the same lake: its first hour is published, and a run over that hour and all others is killed. What
-readers see must be published; a normal run must then leave what one clean run leaves.
+All start from the same lake: its first hour is published; some of its objects were overwritten since, and belong to
+the hours that come. The run over those is killed. What readers see must be published; a normal run must then leave what
+one clean run over all leaves.
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ def _points() -> Mapping[str, tuple[Kill, ...]]:
     return {
         "register": (
             Kill(target="flowlake.lake.register:register"),
+            Kill(target="flowlake.lake.register:record"),
+            Kill(target="flowlake.lake.register:record", after=True),
             Kill(target="flowlake.lake.register:_inspect", count=7, after=True),
             Kill(target="flowlake.lake.spool:write_readable_copy"),
             Kill(target="flowlake.lake.register:write_manifests"),
@@ -82,11 +85,13 @@ def _points() -> Mapping[str, tuple[Kill, ...]]:
             Kill(target="flowlake.quality.runner:validate", count=2, after=True),
             Kill(target="flowlake.lake.ledger:mark_hours", count=2, after=True),
             Kill(target="flowlake.lake.ledger:forget_pending_restatements", after=True),
+            Kill(target="flowlake.lake.overtaken:advance", count=4, after=True),
         ),
         "publish": (
             Kill(target="flowlake.lake.publish:publish"),
-            Kill(target="flowlake.lake.publish:PublishedTable.statement"),
-            Kill(target="flowlake.lake.publish:PublishedTable.statement", count=6),
+            Kill(target="flowlake.lake.publish:_execute", item=2),
+            Kill(target="flowlake.lake.publish:_execute", item=20),
+            Kill(target="flowlake.lake.publish:_execute", after=True),
             Kill(target="flowlake.lake.publish:publish", after=True),
         ),
     }
@@ -118,6 +123,7 @@ class Stage:
         self.world = sampled_world(
             SampleSpec(seed=5, start=FIRST_DAY.replace(hour=22), hours=2, scale=0.003, random_logging=True)
         )
+        self.later = self.world.window(1, len(self.world.hours))
         self.folder, self.kept, self.new_catalog = folder / "lake", folder / "kept", new_catalog
         self.expected: Contents = contents(clean_run(self.world, self._empty(), new_catalog()))
         if self._begin().settings.lake.catalog is None:
@@ -136,7 +142,7 @@ class Stage:
             raise HistoryError("readers have nothing to lose: the first hour was not published")
         for step, kill, is_held in points:
             settings = self._settings(STRICT, lenient.lake.catalog) if is_held else lenient
-            killed = run_and_kill(settings, self.world.whole, kill)
+            killed = run_and_kill(settings, self.later, kill)
             if not killed.was_killed or killed.step != step:
                 ended = f"was killed in {killed.step}" if killed.was_killed else f"ended with {killed.code}"
                 raise HistoryError(f"{kill}, in {step}: instead the run {ended}: {killed.output[-1500:]}")
@@ -144,12 +150,13 @@ class Stage:
             if after != before and not (step == "publish" and kill.after):
                 raise HistoryError(f"{kill}: readers saw {after}, published was {before}")
             self._settings(self.world.settings, lenient.lake.catalog)
-        run_window(RunContext(lenient, self.world.whole, "after the kill"))
+        run_window(RunContext(lenient, self.later, "after the kill"))
         assert_same_contents(self.expected, contents(lenient))
 
     def _begin(self) -> History:
         history = History(self.world, self._empty(), self.new_catalog())
-        history.go([Arrive(self.world.objects), Run(self.world.window(0, 1))])
+        first = tuple(item.earlier or item for item in self.world.objects)
+        history.go([Arrive(first), Run(self.world.window(0, 1)), Arrive(self.world.objects)])
         return history
 
     def _empty(self) -> Path:

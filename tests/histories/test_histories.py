@@ -44,7 +44,7 @@ def test_runs_that_are_killed_one_after_the_other_show_nothing_and_lose_nothing(
         ("register", Kill(target="flowlake.lake.register:write_objects", after=True), False),
         ("build_staging", Kill(line=begins("stg_flow_logs__lines"), group=False), False),
         ("build_marts", Kill(line=begins("fct_edges")), False),
-        ("publish", Kill(target="flowlake.lake.publish:PublishedTable.statement", count=6), False),
+        ("publish", Kill(target="flowlake.lake.publish:_execute", item=20), False),
     )
 
 
