@@ -96,26 +96,23 @@ def make_world(seed: str) -> World:
 
 
 def sampled_world(spec: SampleSpec) -> World:
-    """A sample of the generator as it is; but every tenth object came an hour before, and was overwritten."""
+    """A sample of the generator as it is; but one object in ten is overwritten an hour later."""
     chance = random.Random(f"sample {spec.seed}")  # noqa: S311 - a seed, not a secret
-    objects = tuple(
-        _overwritten(item, item.arrived - HOUR, item.content) if chance.random() < 0.1 else item
-        for item in _objects(spec)
-    )
+    objects = tuple(_overwritten(item, 1, item.content) if chance.random() < 0.1 else item for item in _objects(spec))
     hours = {item.hour for item in objects}
     return World("sample", objects, range(min(hours), max(hours) + 1), {"gates": GATES})
 
 
-def _overwritten(item: LogObject, before: int, content: bytes) -> LogObject:
-    return replace(item, earlier=LogObject(item.key, content, before))
+def _overwritten(item: LogObject, hours: int, before: bytes) -> LogObject:
+    return replace(item, arrived=item.arrived + hours * HOUR, earlier=replace(item, content=before))
 
 
 def _maybe_overwritten(chance: random.Random, item: LogObject) -> LogObject:
-    """One in ten came some hours ago already, whole or cut off."""
+    """One in ten is overwritten some hours after it came, whole or cut off."""
     if chance.random() > 0.1:
         return item
     content = chance.choice([item.content, item.content, item.content[: len(item.content) // 2]])
-    return _overwritten(item, item.arrived - HOUR * chance.randint(1, 3), content)
+    return _overwritten(item, chance.randint(1, 3), content)
 
 
 def _sampled(chance: random.Random) -> Iterator[LogObject]:
