@@ -9,15 +9,13 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
+from flowlake.lake.publish import HoursBlock
 from flowlake.lake.windows import Window, format_hour
 from flowlake.settings import Settings
 from flowlake.steps import GateFailed, RunContext, run_window
 from histories.killing import Kill, run_and_kill
 from histories.lakes import published_state, write_settings
 from histories.world import LogObject, World
-
-OVERWRITTEN_HEALS_ITSELF = False
-"""Whether the run of the hour in which an object was overwritten also mends the hour in which it came before."""
 
 SECONDS = {
     "register": 0.5,
@@ -118,9 +116,7 @@ class History:
         self.world, self.say = world, say
         self.logs = folder / "logs"
         self.settings = write_settings(folder, self.logs, world.settings, catalog)
-        self.has_overwritten = any(item.earlier for item in world.objects)
         self.due = set(world.whole.hours)
-        self.placed: dict[str, LogObject] = {}
         self.kills = 0
 
     def go(self, events: list[Arrive | Run]) -> None:
@@ -146,29 +142,30 @@ class History:
     def _arrive(self, event: Arrive) -> None:
         for item in event.objects:
             item.write(self.logs)
-            before = self.placed.get(item.key)
-            self.due |= {_hour(item)} | ({_hour(before)} if before and not OVERWRITTEN_HEALS_ITSELF else set())
-            self.placed[item.key] = item
+            # The hour in which an overwritten object came before is for the pipeline to find.
+            self.due.add(_hour(item))
 
     def _run(self, window: Window, *, strict: bool = False) -> None:
         gates = replace(self.settings.gates, max_malformed_share=0.0, warn_malformed_share=0.0)
         settings = replace(self.settings, gates=gates) if strict else self.settings
         try:
-            run_window(self._context(settings, window))
+            run_window(RunContext(settings, window, "history"))
         except GateFailed as error:
             if not strict or "staging gate" not in str(error):
                 raise
             self.say(f"held back: {error}")
             self.due |= set(window.hours)
+        except HoursBlock as error:
+            self.due -= set(window.hours)
+            if not {hour for hour, _, _ in error.hours} <= self.due:
+                raise
+            self.say("not published before the hours of the killed run have run again")
         else:
             self.due -= set(window.hours)
 
-    def _context(self, settings: Settings, window: Window) -> RunContext:
-        return RunContext(settings, window, "history", accept_missing=self.has_overwritten)
-
     def _run_and_kill(self, window: Window, kill: Kill) -> None:
         before = published_state(self.settings)
-        killed = run_and_kill(self.settings, window, kill, accept_missing=self.has_overwritten)
+        killed = run_and_kill(self.settings, window, kill)
         if not killed.was_killed and killed.code != 0:
             raise HistoryError(f"the run that was to be killed failed by itself: {killed.output[-2000:]}")
         self.kills += killed.was_killed

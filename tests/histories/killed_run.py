@@ -14,6 +14,7 @@ import re
 import signal
 import sys
 import threading
+from collections.abc import Iterable, Iterator
 from functools import partial, wraps
 from typing import Any
 
@@ -38,7 +39,9 @@ def at_call(kill: dict[str, Any]) -> None:
     def counted(*args: Any, **kwargs: Any) -> Any:
         calls.append(1)
         is_due = len(calls) == kill["count"]
-        if is_due and not kill["after"]:
+        if is_due and kill["item"]:
+            args = (*args[:-1], up_to(kill, args[-1]))
+        elif is_due and not kill["after"]:
             die(kill)
         result = original(*args, **kwargs)
         if is_due:
@@ -46,6 +49,13 @@ def at_call(kill: dict[str, Any]) -> None:
         return result
 
     setattr(owner, name, counted)
+
+
+def up_to(kill: dict[str, Any], items: Iterable[Any]) -> Iterator[Any]:
+    for number, item in enumerate(items, start=1):
+        if number == kill["item"]:
+            die(kill)
+        yield item
 
 
 class AtLine(logging.Handler):

@@ -22,8 +22,9 @@ class Kill:
     """When and how a run kills itself.
 
     `step` and `seconds`: so long after the step's start, whatever is done then. `target` (module:function): as it is
-    called (`after`: as it has returned) for the `count`th time. `line`: as dbt prints a line that the pattern matches.
-    `group`: dbt and all other children die too; else they live on without their parent.
+    called for the `count`th time; with `after`, as it has returned; with `item`, as it asks for that item of its last
+    argument. `line`: as dbt prints a line that the pattern matches. `group`: dbt and all other children die too; else
+    they live on without their parent.
     """
 
     step: str = ""
@@ -31,6 +32,7 @@ class Kill:
     target: str = ""
     after: bool = False
     count: int = 1
+    item: int = 0
     line: str = ""
     group: bool = True
 
@@ -52,15 +54,14 @@ class Killed:
         return self.code == -signal.SIGKILL
 
 
-def run_and_kill(settings: Settings, window: Window, kill: Kill, *, accept_missing: bool = False) -> Killed:
+def run_and_kill(settings: Settings, window: Window, kill: Kill) -> Killed:
     """Run a window by `flowlake run` in a process group of its own, with the real dbt, and have it killed.
 
     Returns when the process has ended; a dbt that it leaves behind may still be writing.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FLOWLAKE_DBT")}
     config = str(settings.config_path)
-    arguments = ["--config", config, "run", "--from", format_hour(window.start), "--to", format_hour(window.end)]
-    arguments += ["-v", *(["--accept-missing"] if accept_missing else [])]
+    arguments = ["--config", config, "run", "--from", format_hour(window.start), "--to", format_hour(window.end), "-v"]
     output = settings.lake.path.parent / "killed.log"
     with output.open("w") as file:
         process = subprocess.Popen(

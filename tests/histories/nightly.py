@@ -29,7 +29,7 @@ from pathlib import Path
 
 from histories.history import History, clean_run, plan
 from histories.lakes import assert_same_contents, contents
-from histories.points import HELD, POINTS, Stage
+from histories.points import POINTS, Stage
 from histories.shared_dbt import shared_dbt
 from histories.world import make_world
 from postgres import Postgres, start_postgres
@@ -121,19 +121,16 @@ def play_world(seed: str, say: Callable[[str], None]) -> tuple[int, int]:
 
 def play_kill(number: str, say: Callable[[str], None]) -> tuple[int, int]:
     """One of the kills on purpose."""
-    step, kill, is_held = KILLS[int(number)]
-    say(f"{step}, {kill}")
-    bench.stage().play(step, kill, strict=is_held)
+    point = POINTS[int(number)]
+    say(f"{point[0]}, {point[1]}")
+    bench.stage().play(point)
     return 0, 1
-
-
-KILLS = [(step, kill, False) for step, kill in POINTS] + [("validate_staging", kill, True) for kill in HELD]
 
 
 def pieces(seed: int, share: float) -> list[str]:
     """Everything to do, or an even share of it that depends on the seed."""
     worlds = [f"{seed}-{number}" for number in range(max(1, round(WORLDS * share)))]
-    chosen = sorted({int((seed + index / share) % len(KILLS)) for index in range(max(1, round(len(KILLS) * share)))})
+    chosen = sorted({int((seed + index / share) % len(POINTS)) for index in range(max(1, round(len(POINTS) * share)))})
     return worlds + [f"{KILL}{number}" for number in chosen]
 
 

@@ -1,7 +1,8 @@
 """Kills on purpose: each step, and between any two things that a step writes.
 
-All start from the same lake: its first hour is published, and a run over that hour and all others is killed. What
-readers see must be published; a normal run must then leave what one clean run leaves.
+All start from the same lake: its first hour is published; some of its objects were overwritten since, and belong to
+the hours that come. The run over those is killed. What readers see must be published; a normal run must then leave what
+one clean run over all leaves.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ MODELS_MARTS = (
 MODELS = (*MODELS_STAGING, *MODELS_MARTS)
 
 
-def _begins(model: str) -> str:
+def begins(model: str) -> str:
+    """The line in which dbt says that it begins a model."""
     return rf"START sql \w+ model \w+\.{model} "
 
 
@@ -49,6 +51,8 @@ def _points() -> Mapping[str, tuple[Kill, ...]]:
     return {
         "register": (
             Kill(target="flowlake.lake.register:register"),
+            Kill(target="flowlake.lake.register:record"),
+            Kill(target="flowlake.lake.register:record", after=True),
             Kill(target="flowlake.lake.register:_inspect", count=7, after=True),
             Kill(target="flowlake.lake.spool:write_readable_copy"),
             Kill(target="flowlake.lake.register:write_manifests"),
@@ -59,7 +63,7 @@ def _points() -> Mapping[str, tuple[Kill, ...]]:
         "build_staging": (
             Kill(target="flowlake.lake.ledger:mark_staging"),
             Kill(target="flowlake.dbt:build"),
-            Kill(line=_begins(MODELS_STAGING[0]), group=False),
+            Kill(line=begins(MODELS_STAGING[0]), group=False),
             *(Kill(line=_ended(model)) for model in MODELS_STAGING),
             Kill(target="flowlake.dbt:build", after=True),
         ),
@@ -73,31 +77,39 @@ def _points() -> Mapping[str, tuple[Kill, ...]]:
             Kill(target="flowlake.lake.ledger:mark_hours", after=True),
             Kill(target="flowlake.dbt:build", count=2),
             *(Kill(line=_ended(model)) for model in MODELS_MARTS),
-            Kill(line=_begins("fct_edges")),
-            Kill(line=_begins("fct_edges"), group=False),
+            Kill(line=begins("fct_edges")),
+            Kill(line=begins("fct_edges"), group=False),
             Kill(target="flowlake.dbt:build", count=2, after=True),
         ),
         "validate_marts": (
             Kill(target="flowlake.quality.runner:validate", count=2, after=True),
             Kill(target="flowlake.lake.ledger:mark_hours", count=2, after=True),
             Kill(target="flowlake.lake.ledger:forget_pending_restatements", after=True),
+            Kill(target="flowlake.lake.overtaken:advance", count=4, after=True),
         ),
         "publish": (
             Kill(target="flowlake.lake.publish:publish"),
-            Kill(target="flowlake.lake.publish:PublishedTable.statement"),
-            Kill(target="flowlake.lake.publish:PublishedTable.statement", count=6),
+            Kill(target="flowlake.lake.publish:_execute", item=2),
+            Kill(target="flowlake.lake.publish:_execute", item=20),
+            Kill(target="flowlake.lake.publish:_execute", after=True),
             Kill(target="flowlake.lake.publish:publish", after=True),
         ),
     }
 
 
-POINTS = tuple((step, kill) for step, kills in _points().items() for kill in kills)
-
-HELD = (
+_HELD = (
     Kill(target="flowlake.lake.ledger:mark_staging", count=2),
     Kill(target="flowlake.lake.ledger:mark_staging", count=2, after=True),
 )
 """Around the mark that holds hours back, where their staging gate fails."""
+
+Point = tuple[str, Kill, bool]
+"""The step that is to be killed, how, and whether its staging gate is to fail."""
+
+POINTS: tuple[Point, ...] = (
+    *((step, kill, False) for step, kills in _points().items() for kill in kills),
+    *(("validate_staging", kill, True) for kill in _HELD),
+)
 
 
 STRICT = {"gates": {"max_malformed_share": 0.0, "warn_malformed_share": 0.0, "silent_flow_log": "warn"}}
@@ -111,12 +123,13 @@ class Stage:
         self.world = sampled_world(
             SampleSpec(seed=5, start=FIRST_DAY.replace(hour=22), hours=2, scale=0.003, random_logging=True)
         )
+        self.later = self.world.window(1, len(self.world.hours))
         self.folder, self.kept, self.new_catalog = folder / "lake", folder / "kept", new_catalog
         self.expected: Contents = contents(clean_run(self.world, self._empty(), new_catalog()))
         if self._begin().settings.lake.catalog is None:
             shutil.copytree(self.folder, self.kept, symlinks=True)
 
-    def play(self, step: str, *kills: Kill, strict: bool = False) -> None:
+    def play(self, *points: Point) -> None:
         """Kill a run at each of the points, one after the other, look as a reader, and run once more undisturbed.
 
         Raises:
@@ -127,21 +140,23 @@ class Stage:
         before = published_state(lenient)
         if before[0] is None:
             raise HistoryError("readers have nothing to lose: the first hour was not published")
-        for kill in kills:
-            settings = self._settings(STRICT, lenient.lake.catalog) if strict else lenient
-            killed = run_and_kill(settings, self.world.whole, kill)
+        for step, kill, is_held in points:
+            settings = self._settings(STRICT, lenient.lake.catalog) if is_held else lenient
+            killed = run_and_kill(settings, self.later, kill)
             if not killed.was_killed or killed.step != step:
                 ended = f"was killed in {killed.step}" if killed.was_killed else f"ended with {killed.code}"
                 raise HistoryError(f"{kill}, in {step}: instead the run {ended}: {killed.output[-1500:]}")
             after = published_state(lenient)
             if after != before and not (step == "publish" and kill.after):
                 raise HistoryError(f"{kill}: readers saw {after}, published was {before}")
-        run_window(RunContext(lenient, self.world.whole, "after the kill"))
+            self._settings(self.world.settings, lenient.lake.catalog)
+        run_window(RunContext(lenient, self.later, "after the kill"))
         assert_same_contents(self.expected, contents(lenient))
 
     def _begin(self) -> History:
         history = History(self.world, self._empty(), self.new_catalog())
-        history.go([Arrive(self.world.objects), Run(self.world.window(0, 1))])
+        first = tuple(item.earlier or item for item in self.world.objects)
+        history.go([Arrive(first), Run(self.world.window(0, 1)), Arrive(self.world.objects)])
         return history
 
     def _empty(self) -> Path:

@@ -12,8 +12,9 @@ import pytest
 
 from flowlake import dbt
 from histories.history import Arrive, History, Run, clean_run, plan
+from histories.killing import Kill
 from histories.lakes import DifferentLakesError, assert_same_contents, contents
-from histories.points import MODELS, POINTS
+from histories.points import MODELS, POINTS, Stage, begins
 from histories.shared_dbt import shared_dbt
 from histories.world import make_world
 
@@ -35,6 +36,16 @@ def test_a_random_history_leaves_what_one_clean_run_leaves(tmp_path: Path) -> No
     history.go(plan(SEED, world, kill=False))
     history.close(SEED)
     assert_same_contents(expected, contents(history.settings))
+
+
+def test_runs_that_are_killed_one_after_the_other_show_nothing_and_lose_nothing(tmp_path: Path) -> None:
+    """In register, in dbt (which lives on), in the edges, and while the readers' views are moved."""
+    Stage(tmp_path).play(
+        ("register", Kill(target="flowlake.lake.register:write_objects", after=True), False),
+        ("build_staging", Kill(line=begins("stg_flow_logs__lines"), group=False), False),
+        ("build_marts", Kill(line=begins("fct_edges")), False),
+        ("publish", Kill(target="flowlake.lake.publish:_execute", item=20), False),
+    )
 
 
 def test_a_lake_that_lacks_or_doubles_a_row_is_told_from_a_clean_one() -> None:
@@ -63,7 +74,7 @@ def test_a_plan_puts_every_object_in_its_place_at_last_and_is_the_same_for_its_s
 
 def test_every_kill_on_purpose_has_a_place() -> None:
     """Whoever renames what a kill waits for learns it here, not in the night."""
-    for _, kill in POINTS:
+    for _, kill, _ in POINTS:
         if kill.target:
             module, _, path = kill.target.partition(":")
             owner = importlib.import_module(module)

@@ -21,6 +21,7 @@ from flowlake.lake.windows import Window
 from flowlake.sample import SampleSpec, generate
 
 HOUR = 3600
+
 FIRST_DAY = datetime(2026, 3, 2, tzinfo=UTC)
 
 GATES = {"max_malformed_share": 1.0, "silent_flow_log": "warn", "max_event_ahead_minutes": 1440}
@@ -80,7 +81,7 @@ def make_world(seed: str) -> World:
     make = chance.choice([_sampled, _contradictory, _contradictory])
     objects = sorted(make(chance), key=lambda item: item.key)
     if chance.random() < 0.3:
-        objects = [_overwritten(chance, item) if chance.random() < 0.1 else item for item in objects]
+        objects = [_maybe_overwritten(chance, item) for item in objects]
     came = {item.hour for item in objects} | {item.earlier.hour for item in objects if item.earlier}
     # An hour before the first object and one after the last one may be run too.
     first, last = min(came) - chance.randrange(2), max(came) + 1 + chance.randrange(2)
@@ -95,17 +96,23 @@ def make_world(seed: str) -> World:
 
 
 def sampled_world(spec: SampleSpec) -> World:
-    """A sample of the generator as it is."""
-    objects = tuple(_objects(spec))
+    """A sample of the generator as it is; but one object in ten is overwritten an hour later."""
+    chance = random.Random(f"sample {spec.seed}")  # noqa: S311 - a seed, not a secret
+    objects = tuple(_overwritten(item, 1, item.content) if chance.random() < 0.1 else item for item in _objects(spec))
     hours = {item.hour for item in objects}
     return World("sample", objects, range(min(hours), max(hours) + 1), {"gates": GATES})
 
 
-def _overwritten(chance: random.Random, item: LogObject) -> LogObject:
-    """The object came some hours ago already, whole or not."""
-    before = item.arrived - HOUR * chance.randint(1, 3)
+def _overwritten(item: LogObject, hours: int, before: bytes) -> LogObject:
+    return replace(item, arrived=item.arrived + hours * HOUR, earlier=replace(item, content=before))
+
+
+def _maybe_overwritten(chance: random.Random, item: LogObject) -> LogObject:
+    """One in ten is overwritten some hours after it came, whole or cut off."""
+    if chance.random() > 0.1:
+        return item
     content = chance.choice([item.content, item.content, item.content[: len(item.content) // 2]])
-    return replace(item, earlier=LogObject(item.key, content, before))
+    return _overwritten(item, chance.randint(1, 3), content)
 
 
 def _sampled(chance: random.Random) -> Iterator[LogObject]:
