@@ -255,14 +255,19 @@ def _file_lock(settings: Settings, purpose: str, waiting: _Waiting) -> Iterator[
     with settings.lake.run_lock.open("a+") as file:
         os.set_inheritable(file.fileno(), True)
         waiting.begin()
+        is_new = True
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 file.seek(0)
-                waiting.tell(_describe(file.read()))
-                time.sleep(waiting.poll)
+                text = file.read()
+                if text or not is_new:
+                    waiting.tell(_describe(text))
+                # The holder writes its name right after it took the lock: give it a moment.
+                time.sleep(waiting.poll if not is_new else min(waiting.poll, 0.1))
+                is_new = False
         file.seek(0)
         file.truncate()
         json.dump(

@@ -9,10 +9,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,9 @@ SMALL_TABLE = 256_000_000
 """Bytes of a table below which files with any deleted row are written anew; above it, those with a tenth deleted."""
 
 DELETED_SHARE = 0.1
+
+BATCH = 512_000_000
+"""Bytes of the data files that are written anew in one transaction."""
 
 _CATALOG = "__ducklake_metadata_lake"
 """DuckDB's name for the catalogue's own tables, on whatever database they lie."""
@@ -89,22 +93,22 @@ class _File:
 
 
 @dataclass(frozen=True)
-class _Table:
-    """A table of the lake, and how many of its files are to be written together, or anew."""
+class _DataFile:
+    """A data file of a table whose rows are to be written once more, and why: it is small, or has deleted rows."""
 
     schema: str
+    table: str
     name: str
-    files: tuple[str, ...]
-    """Their names, which are unique."""
+    """Of the file; DuckLake's are unique."""
     bytes: int
+    kind: Kind
 
 
 @dataclass(frozen=True)
 class Plan:
     """All that maintenance would do to the lake as it stands."""
 
-    small: tuple[_Table, ...]
-    deleted: tuple[_Table, ...]
+    rewritten: tuple[_DataFile, ...]
     snapshots: tuple[int, ...]
     replaced: tuple[_File, ...]
     orphans: tuple[_File, ...]
@@ -150,10 +154,8 @@ def make_plan(settings: Settings, connection: duckdb.DuckDBPyConnection, now: da
     grace = now - timedelta(hours=keep.remove_files_after_hours)
     old_log = now - timedelta(days=keep.keep_logs_days)
     lake = settings.lake
-    live = tuple(_live_tables(connection))
     return Plan(
-        small=tuple(small for small, _ in live if len(small.files) > 1),
-        deleted=tuple(deleted for _, deleted in live if deleted.files),
+        rewritten=tuple(_rewritten(connection)),
         snapshots=_snapshots(connection, now - timedelta(days=keep.keep_snapshots_days)),
         replaced=tuple(_replaced(settings, connection, grace)),
         orphans=tuple(_orphans(settings, connection, grace)),
@@ -182,36 +184,56 @@ def make_plan(settings: Settings, connection: duckdb.DuckDBPyConnection, now: da
     )
 
 
-def _live_tables(connection: duckdb.DuckDBPyConnection) -> Iterator[tuple[_Table, _Table]]:
-    """Of each table its files to merge, and its files with deleted rows: DuckLake never merges the latter."""
+def _rewritten(connection: duckdb.DuckDBPyConnection) -> Iterator[_DataFile]:
+    """Table after table, the files that would be better written together, or without their deleted rows."""
+    by_table: dict[tuple[str, str], list[_LiveFile]] = {}
+    for live in _live_files(connection):
+        by_table.setdefault((live.schema, live.table), []).append(live)
+    for (schema, table), files in sorted(by_table.items()):
+        share = 0.0 if sum(live.bytes for live in files) < SMALL_TABLE else DELETED_SHARE
+        kinds = {
+            # Of a file that has lost every row nothing is left to write.
+            live: Kind.DELETED if live.deleted < live.rows and live.deleted >= share * live.rows else None
+            for live in files
+            if live.deleted
+        } | {live: Kind.SMALL for live in files if not live.deleted and live.bytes < SMALL_FILE}
+        chosen = {live: kind for live, kind in kinds.items() if kind}
+        if list(chosen.values()) != [Kind.SMALL]:
+            yield from (_DataFile(schema, table, live.name, live.bytes, kind) for live, kind in chosen.items())
+
+
+@dataclass(frozen=True)
+class _LiveFile:
+    """A data file of the newest version."""
+
+    schema: str
+    table: str
+    number: int
+    name: str
+    bytes: int
+    rows: int
+    deleted: int
+    """Of its rows."""
+
+
+def _live_files(connection: duckdb.DuckDBPyConnection) -> Iterator[_LiveFile]:
+    """The data files of the newest version, each with the rows that it has lost, in the order of the rows."""
     rows = connection.execute(
-        "select schema_name, table_name, tables.table_id, files.data_file_id, files.path, files.record_count, "
-        "files.file_size_bytes, deletes.data_file_id is not null, coalesce(deletes.deleted, 0) "
+        "select schema_name, table_name, files.table_id, files.data_file_id, files.path, files.file_size_bytes, "
+        "files.record_count, coalesce(deletes.deleted, 0) "
         f"from {_CATALOG}.ducklake_data_file as files "
         f"inner join {_CATALOG}.ducklake_table as tables using (table_id) "
         f"inner join {_CATALOG}.ducklake_schema as schemas using (schema_id) "
-        "left join (select data_file_id, sum(delete_count) filter (where end_snapshot is null) as deleted "
-        f"from {_CATALOG}.ducklake_delete_file group by 1) as deletes on deletes.data_file_id = files.data_file_id "
-        "where files.end_snapshot is null and tables.end_snapshot is null and schemas.end_snapshot is null"
+        "left join (select data_file_id, sum(delete_count) as deleted "
+        f"from {_CATALOG}.ducklake_delete_file where end_snapshot is null group by 1) as deletes "
+        "on deletes.data_file_id = files.data_file_id "
+        "where files.end_snapshot is null and tables.end_snapshot is null and schemas.end_snapshot is null "
+        "order by files.data_file_id"
     ).fetchall()
-    by_table: dict[tuple[str, str, int], list[tuple[int, str, int, int, bool, int]]] = {}
-    for row in rows:
-        by_table.setdefault(row[:3], []).append(row[3:])
-    for (schema, name, table_id), files in sorted(by_table.items()):
-        inlined = _inlined_deletes(connection, table_id)
-        share = 0.0 if sum(size for _, _, _, size, *_ in files) < SMALL_TABLE else DELETED_SHARE
-        small, deleted = {}, {}
-        for number, path, count, size, has_deletes, gone in files:
-            lost = gone + inlined.get(number, 0)
-            if size < SMALL_FILE and not has_deletes and not lost:
-                small[Path(path).name] = size
-            # Of a file that has lost every row nothing is left to write.
-            elif 0 < lost < count and lost >= share * count:
-                deleted[Path(path).name] = size
-        yield (
-            _Table(schema, name, tuple(small), sum(small.values())),
-            _Table(schema, name, tuple(deleted), sum(deleted.values())),
-        )
+    inlined = {table_id: _inlined_deletes(connection, table_id) for table_id in {row[2] for row in rows}}
+    for schema, table, table_id, number, path, size, count, deleted in rows:
+        lost = deleted + inlined[table_id].get(number, 0)
+        yield _LiveFile(schema, table, number, Path(path).name, size, count, lost)
 
 
 def _inlined_deletes(connection: duckdb.DuckDBPyConnection, table_id: int) -> Mapping[int, int]:
@@ -316,35 +338,57 @@ class _Work:
     notes: list[str]
 
 
-def _merge(work: _Work) -> None:
-    """One table, one transaction: a kill leaves the tables before it merged, and files for the next orphans."""
-    for table in work.plan.small:
-        rows = work.connection.execute(
-            f"call ducklake_merge_adjacent_files('lake', {literal(table.name)}, schema => {literal(table.schema)}, "
-            f"max_file_size => {SMALL_FILE})"
-        ).fetchall()
-        processed = sum(int(count) for *_, count, _ in rows)
-        work.done[Kind.SMALL] = work.done.get(Kind.SMALL, 0) + processed
-
-
 def _rewrite(work: _Work) -> None:
-    """Write the rows that files with deleted rows still hold once more, as any run could.
+    """Write the rows of the plan's data files once more, as any run could; earlier versions keep the files they have.
 
-    Not by ducklake_rewrite_data_files: it narrows the table's statistics to the rows of today, and earlier versions are
-    read by the same ones: rows that were deleted since are not found there any more, though the pins may stand there
-    (measured on DuckDB 1.5.5; a test would show it).
+    A batch is one transaction: a kill leaves those before it written, and a file for the next orphans.
     """
-    connection = work.connection
-    for table in work.plan.deleted:
-        name, files = f'lake."{table.schema}"."{table.name}"', list(table.files)
-        chosen = "where parse_filename(filename) in (select unnest(?))"
-        connection.execute("begin")
-        connection.execute(f"create temp table kept as select * from {name} {chosen}", [files])
-        connection.execute(f"delete from {name} {chosen}", [files])
-        connection.execute(f"insert into {name} select * from temp.kept")
-        connection.execute("drop table temp.kept")
-        connection.execute("commit")
-        work.done[Kind.DELETED] = work.done.get(Kind.DELETED, 0) + len(files)
+    for _, files in groupby(work.plan.rewritten, key=lambda file: (file.schema, file.table)):
+        for batch in _batches(files):
+            _rewrite_batch(work.connection, batch)
+            for file in batch:
+                work.done[file.kind] = work.done.get(file.kind, 0) + 1
+
+
+def _batches(files: Iterable[_DataFile]) -> Iterator[list[_DataFile]]:
+    batch: list[_DataFile] = []
+    for file in files:
+        if batch and sum(other.bytes for other in batch) + file.bytes > BATCH:
+            yield batch
+            batch = []
+        batch.append(file)
+    if batch:
+        yield batch
+
+
+def _rewrite_batch(connection: duckdb.DuckDBPyConnection, batch: Sequence[_DataFile]) -> None:
+    table = f'lake."{batch[0].schema}"."{batch[0].table}"'
+    # Literals: DuckDB opens only the files that are named.
+    chosen = f"where parse_filename(filename) in ({', '.join(literal(file.name) for file in batch)})"
+    connection.execute("begin")
+    connection.execute(f"create temp table kept as select * from {table} {chosen}")
+    connection.execute(f"delete from {table} {chosen}")
+    connection.execute(f"insert into {table} select * from temp.kept")
+    connection.execute("drop table temp.kept")
+    connection.execute("commit")
+
+
+def _let_go(work: _Work) -> None:
+    """Close the data files that have lost every row, piece by piece: DuckLake goes on reading them in each version.
+
+    From the newest version on, which has none of their rows either; those before it read what they read.
+    """
+    numbers = [live.number for live in _live_files(work.connection) if live.deleted >= live.rows]
+    if not numbers:
+        return
+    work.connection.execute("begin")
+    for table in ("ducklake_data_file", "ducklake_delete_file"):
+        work.connection.execute(
+            f"update {_CATALOG}.{table} set end_snapshot = (select max(snapshot_id) from {_CATALOG}.ducklake_snapshot) "
+            "where end_snapshot is null and data_file_id in (select unnest(?))",
+            [numbers],
+        )
+    work.connection.execute("commit")
 
 
 def _move_pins(work: _Work) -> None:
@@ -403,8 +447,8 @@ def _remove_logs(work: _Work) -> None:
 
 
 PHASES: tuple[Callable[[_Work], None], ...] = (
-    _merge,
     _rewrite,
+    _let_go,
     _move_pins,
     _expire,
     _remove_replaced,
@@ -442,8 +486,11 @@ def _report(plan: Plan, done: Mapping[Kind, int], pins: str, *, dry_run: bool) -
         Kind.LOGS: plan.logs,
     }
     amounts: dict[Kind, tuple[int, int | None]] = {
-        Kind.SMALL: (sum(len(table.files) for table in plan.small), sum(table.bytes for table in plan.small)),
-        Kind.DELETED: (sum(len(table.files) for table in plan.deleted), sum(table.bytes for table in plan.deleted)),
+        **{
+            kind: (len(sizes), sum(sizes))
+            for kind in (Kind.SMALL, Kind.DELETED)
+            for sizes in [[file.bytes for file in plan.rewritten if file.kind is kind]]
+        },
         Kind.SNAPSHOTS: (len(plan.snapshots), None),
         **{kind: (len(found), sum(file.bytes for file in found)) for kind, found in files.items()},
     }
