@@ -189,6 +189,14 @@ CASES = [
         ),
     ),
     *of(
+        "recomputed",
+        (
+            "with numbers as {{ recomputed() }} (select 1 as x) "
+            "select sum(numbers.x + others.x) from numbers cross join numbers as others",
+            2,
+        ),
+    ),
+    *of(
         "hash_key",
         ("[\"'a'\", \"'b'\"]", md5("a|b")),
         ("[\"''\"]", md5("")),

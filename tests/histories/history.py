@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
+from flowlake.lake.duck import lake_exists
+from flowlake.lake.maintain import maintain
 from flowlake.lake.publish import HoursBlock
 from flowlake.lake.windows import Window, format_hour
 from flowlake.settings import Settings
@@ -59,7 +61,20 @@ class Run:
         return f"run {self.window}{' with a strict gate' if self.strict else ''}{f', {self.kill}' if self.kill else ''}"
 
 
-def plan(seed: str, world: World, *, kill: bool) -> list[Arrive | Run]:
+@dataclass(frozen=True)
+class Maintain:
+    """The lake is maintained, as if days had passed: versions expire, files that nothing needs are removed."""
+
+    days: int
+
+    def __str__(self) -> str:
+        return f"maintain, {self.days} days later"
+
+
+Event = Arrive | Run | Maintain
+
+
+def plan(seed: str, world: World, *, kill: bool) -> list[Event]:
     """A random history over a world, with one killed run or none; `History.close` adds the runs that it still needs."""
     chance = random.Random(f"history {seed}")  # noqa: S311 - a seed, not a secret
     objects = list(world.objects)
@@ -79,9 +94,11 @@ def plan(seed: str, world: World, *, kill: bool) -> list[Arrive | Run]:
         place = chance.randrange(len(runs))
         window = chance.choice([runs[place].window, _any_window(chance, world)])
         runs.insert(place + chance.randrange(2), Run(window, kill=_random_kill(chance)))
-    events: list[Arrive | Run] = [*runs]
+    events: list[Event] = [*runs]
     for part in _parts(chance, later):
         events.insert(chance.randint(1, len(events)), Arrive(tuple(part)))
+    if chance.random() < 0.5:
+        events.insert(chance.randint(1, len(events)), Maintain(chance.choice([0, 2, 9])))
     return [Arrive(tuple(first)), *events]
 
 
@@ -119,11 +136,13 @@ class History:
         self.due = set(world.whole.hours)
         self.kills = 0
 
-    def go(self, events: list[Arrive | Run]) -> None:
+    def go(self, events: Sequence[Event]) -> None:
         for event in events:
             self.say(str(event))
             if isinstance(event, Arrive):
                 self._arrive(event)
+            elif isinstance(event, Maintain):
+                self._maintain(event.days)
             elif event.kill:
                 self._run_and_kill(event.window, event.kill)
             else:
@@ -144,6 +163,10 @@ class History:
             item.write(self.logs)
             # The hour in which an overwritten object came before is for the pipeline to find.
             self.due.add(_hour(item))
+
+    def _maintain(self, days: int) -> None:
+        if lake_exists(self.settings):
+            maintain(self.settings, now=datetime.now(UTC) + timedelta(days=days))
 
     def _run(self, window: Window, *, strict: bool = False) -> None:
         gates = replace(self.settings.gates, max_malformed_share=0.0, warn_malformed_share=0.0)

@@ -71,6 +71,14 @@
 {% macro default__row_hash(expressions) -%}{{ unsupported_dialect("row_hash") }}{%- endmacro %}
 {% macro duckdb__row_hash(expressions) -%}hash({{ expressions | join(", ") }}){%- endmacro %}
 
+{#-
+  After the `as` of a step that several later ones read: compute it for each of them, rather than keep its rows. DuckDB
+  would keep them in memory; for a plain scan that is the dearer one.
+-#}
+{% macro recomputed() -%}{{ return(adapter.dispatch("recomputed", "flowlake")()) }}{%- endmacro %}
+{% macro default__recomputed() -%}{{ unsupported_dialect("recomputed") }}{%- endmacro %}
+{% macro duckdb__recomputed() -%}not materialized{%- endmacro %}
+
 {#- Is the address (text) inside one of the networks? False for null and for text that is no address. -#}
 {% macro in_networks(address, networks) -%}{{ return(adapter.dispatch("in_networks", "flowlake")(address, networks)) }}{%- endmacro %}
 {% macro default__in_networks(address, networks) -%}{{ unsupported_dialect("in_networks") }}{%- endmacro %}

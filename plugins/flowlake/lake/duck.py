@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import shutil
 import time
+import uuid
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -180,6 +182,15 @@ def connect(settings: Settings, *, read_only: bool = True) -> Iterator[duckdb.Du
         schemas = connection.execute("select schema_name from duckdb_schemas() where database_name = 'lake'").fetchall()
         connection.execute("use lake.flowlake" if ("flowlake",) in schemas else "use lake")
         yield connection
+
+
+def bound_memory(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """Bound DuckDB's memory as dbt's profile does for the models, and have it spill into a folder of its own.
+
+    DuckDB makes that folder when it needs it, and removes it at its end; a killed one's is for `flowlake maintain`.
+    """
+    connection.execute(f"set memory_limit = {literal(os.environ.get('FLOWLAKE_MEMORY_LIMIT', '4GB'))}")
+    connection.execute(f"set temp_directory = {literal(str(settings.lake.dbt / 'spill' / uuid.uuid4().hex))}")
 
 
 def _copied_catalogue(settings: Settings, folder: Path) -> Path | None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowlake.errors import FlowlakeError
-from flowlake.lake.duck import connect, literal
+from flowlake.lake.duck import bound_memory, connect, literal
 from flowlake.lake.ledger import HourState
 from flowlake.lake.lock import Scope, run_lock
 from flowlake.lake.manifests import read_objects
@@ -132,7 +132,7 @@ def maintain(settings: Settings, *, dry_run: bool = False, now: datetime | None 
             plan = make_plan(settings, connection, now)
             return _report(plan, {}, "not touched", dry_run=True)
     with run_lock(settings, "flowlake maintain", scope=Scope.LAKE), connect(settings, read_only=False) as connection:
-        _bound_memory(settings, connection)
+        bound_memory(connection, settings)
         plan = make_plan(settings, connection, now)
         done: dict[Kind, int] = {}
         notes: list[str] = []
@@ -469,12 +469,6 @@ def _remove(files: Iterable[_File]) -> int:
             raise MaintainError(message) from error
         count += 1
     return count
-
-
-def _bound_memory(settings: Settings, connection: duckdb.DuckDBPyConnection) -> None:
-    """The bounds that dbt's profile gives the models: big tables are written anew by spilling."""
-    connection.execute(f"set memory_limit = {literal(os.environ.get('FLOWLAKE_MEMORY_LIMIT', '4GB'))}")
-    connection.execute(f"set temp_directory = {literal(str(settings.lake.dbt / 'spill'))}")
 
 
 def _report(plan: Plan, done: Mapping[Kind, int], pins: str, *, dry_run: bool) -> MaintenanceReport:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from flowlake.lake.duck import attach, install_extensions, lake_exists, literal
+from flowlake.lake.duck import attach, bound_memory, install_extensions, lake_exists, literal
 from flowlake.lake.windows import HOUR_FORMAT, Window, format_hour
 from flowlake.quality.report import Finding, GateError, GateReport, Layer
 from flowlake.quality.suites import (
@@ -107,6 +107,7 @@ def _lake(settings: Settings, window: Window, layer: Layer) -> Iterator[tuple[st
     try:
         install_extensions()
         attach(connection, settings)
+        bound_memory(connection, settings)
         for table, schema in _tables(layer).items():
             _add_view(connection, table, schema)
         if layer is Layer.STAGING:

@@ -4,7 +4,7 @@
 
 with
 
-    records as (
+    records as {{ recomputed() }} (
         select
             source_uri,
             arrival_hour,
