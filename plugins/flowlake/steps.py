@@ -280,7 +280,7 @@ def run_step(name: str, context: RunContext) -> StepReport:
                 _lock(replace(context, window=wanted), step.name, marts=step.marts) as lock,
                 ExitStack() as held,
             ):
-                looked_up = _look_up(context)
+                looked_up = _look_up(context) if step is STEPS[0] else _look_up_begun(context)
                 hull = _hull(looked_up)
                 if hull.start >= wanted.start or not step.marts:
                     held.enter_context(lock.hours(hull))
@@ -358,7 +358,24 @@ def _look_up(context: RunContext) -> RunContext:
     """The context with the overtaken hours that are recorded now: another run may have found or cured some."""
     from flowlake.lake.overtaken import recorded_hours
 
-    return replace(context, overtaken=recorded_hours(context.settings))
+    return replace(context, overtaken=recorded_hours(context.settings, context.window))
+
+
+def _look_up_begun(context: RunContext) -> RunContext:
+    """The context with the hours that this run has begun in an earlier step, beside the recorded ones.
+
+    Between two steps another run may cure and release the record for which this one has widened its window: what it has
+    staged it must also bring to its end.
+    """
+    from flowlake.lake.duck import connect, lake_exists
+    from flowlake.lake.ledger import begun_hours
+
+    looked_up = _look_up(context)
+    if not lake_exists(context.settings):
+        return looked_up
+    with connect(context.settings) as connection:
+        begun = begun_hours(connection, context.run_id, context.window.hours[0])
+    return replace(looked_up, overtaken=tuple(sorted({*(looked_up.overtaken or ()), *begun})))
 
 
 def _hull(context: RunContext) -> Window:

@@ -29,6 +29,9 @@ T = TypeVar("T")
 EXTENSIONS = ("ducklake", "sqlite_scanner", "postgres_scanner", "inet")
 """Installed from pinned packages: nothing is downloaded at run time. dbt's profile loads the same ones."""
 
+CATALOG = "__ducklake_metadata_lake"
+"""DuckDB's name for the catalogue's own tables, on whatever database they lie."""
+
 _OVERTAKEN = ("Transaction conflict", "Exceeded the maximum retry count", "already exists")
 """What DuckDB says where another writer's commit came first: nothing was written, the same work can be done again. The
 last one is the first runs' on an empty lake: each finds no table, and makes it."""

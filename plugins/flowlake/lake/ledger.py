@@ -188,6 +188,18 @@ def require_passed(connection: duckdb.DuckDBPyConnection, window: Window) -> Non
     )
 
 
+def begun_hours(connection: duckdb.DuckDBPyConnection, run_id: str, before: str) -> tuple[str, ...]:
+    """The arrival hours before one that a run has staged and that are not validated, ascending."""
+    if not _columns(connection, "ops", "windows"):
+        return ()
+    rows = connection.execute(
+        "select arrival_hour from lake.ops.windows "
+        "where staging_run_id = ? and state in (?, ?) and arrival_hour < ? order by 1",
+        [run_id, HourState.STAGING.value, HourState.BUILDING.value, before],
+    ).fetchall()
+    return tuple(hour for (hour,) in rows)
+
+
 def blocking_hours(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str, str]]:
     """(arrival hour, state, run id) of the hours that stand between the lake and its readers, in order."""
     return connection.execute(

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowlake.errors import FlowlakeError
-from flowlake.lake.duck import bound_memory, connect, literal
-from flowlake.lake.ledger import HourState
+from flowlake.lake.duck import CATALOG, bound_memory, connect, literal
+from flowlake.lake.ledger import HourState, blocking_hours
 from flowlake.lake.lock import Scope, run_lock
 from flowlake.lake.manifests import read_objects
-from flowlake.lake.publish import PublishError, follow_compaction, published_version
+from flowlake.lake.publish import PublishError, follow_compaction, published_version, shows_newest
 
 if TYPE_CHECKING:
     import duckdb
@@ -41,9 +41,6 @@ DELETED_SHARE = 0.1
 
 BATCH = 512_000_000
 """Bytes of the data files that are written anew in one transaction."""
-
-_CATALOG = "__ducklake_metadata_lake"
-"""DuckDB's name for the catalogue's own tables, on whatever database they lie."""
 
 
 class MaintainError(FlowlakeError):
@@ -108,6 +105,8 @@ class _DataFile:
 class Plan:
     """All that maintenance would do to the lake as it stands."""
 
+    shows_newest: bool
+    """Whether readers see the tables as they stand, so that they may follow their rows into other files."""
     rewritten: tuple[_DataFile, ...]
     snapshots: tuple[int, ...]
     replaced: tuple[_File, ...]
@@ -155,6 +154,7 @@ def make_plan(settings: Settings, connection: duckdb.DuckDBPyConnection, now: da
     old_log = now - timedelta(days=keep.keep_logs_days)
     lake = settings.lake
     return Plan(
+        shows_newest=shows_newest(connection),
         rewritten=tuple(_rewritten(connection)),
         snapshots=_snapshots(connection, now - timedelta(days=keep.keep_snapshots_days)),
         replaced=tuple(_replaced(settings, connection, grace)),
@@ -221,11 +221,11 @@ def _live_files(connection: duckdb.DuckDBPyConnection) -> Iterator[_LiveFile]:
     rows = connection.execute(
         "select schema_name, table_name, files.table_id, files.data_file_id, files.path, files.file_size_bytes, "
         "files.record_count, coalesce(deletes.deleted, 0) "
-        f"from {_CATALOG}.ducklake_data_file as files "
-        f"inner join {_CATALOG}.ducklake_table as tables using (table_id) "
-        f"inner join {_CATALOG}.ducklake_schema as schemas using (schema_id) "
+        f"from {CATALOG}.ducklake_data_file as files "
+        f"inner join {CATALOG}.ducklake_table as tables using (table_id) "
+        f"inner join {CATALOG}.ducklake_schema as schemas using (schema_id) "
         "left join (select data_file_id, sum(delete_count) as deleted "
-        f"from {_CATALOG}.ducklake_delete_file where end_snapshot is null group by 1) as deletes "
+        f"from {CATALOG}.ducklake_delete_file where end_snapshot is null group by 1) as deletes "
         "on deletes.data_file_id = files.data_file_id "
         "where files.end_snapshot is null and tables.end_snapshot is null and schemas.end_snapshot is null "
         "order by files.data_file_id"
@@ -242,7 +242,7 @@ def _inlined_deletes(connection: duckdb.DuckDBPyConnection, table_id: int) -> Ma
 
     try:
         rows = connection.execute(
-            f"select file_id, count(distinct row_id) from {_CATALOG}.ducklake_inlined_delete_{table_id:d} group by 1"
+            f"select file_id, count(distinct row_id) from {CATALOG}.ducklake_inlined_delete_{table_id:d} group by 1"
         ).fetchall()
     except duckdb.CatalogException:
         # The table is made with the first of them, and nothing lists these tables.
@@ -265,7 +265,7 @@ def _replaced(settings: Settings, connection: duckdb.DuckDBPyConnection, before:
     """
     needed = _known(connection, "ducklake_data_file", "ducklake_delete_file")
     rows = connection.execute(
-        f"select path, cast(schedule_start as timestamptz) from {_CATALOG}.ducklake_files_scheduled_for_deletion"
+        f"select path, cast(schedule_start as timestamptz) from {CATALOG}.ducklake_files_scheduled_for_deletion"
     ).fetchall()
     for recorded, scheduled_at in sorted(rows):
         path = settings.lake.data / recorded
@@ -284,7 +284,7 @@ def _known(connection: duckdb.DuckDBPyConnection, *tables: str) -> set[str]:
     return {
         Path(path).name
         for table in tables
-        for (path,) in connection.execute(f"select path from {_CATALOG}.{table}").fetchall()
+        for (path,) in connection.execute(f"select path from {CATALOG}.{table}").fetchall()
     }
 
 
@@ -384,7 +384,7 @@ def _let_go(work: _Work) -> None:
     work.connection.execute("begin")
     for table in ("ducklake_data_file", "ducklake_delete_file"):
         work.connection.execute(
-            f"update {_CATALOG}.{table} set end_snapshot = (select max(snapshot_id) from {_CATALOG}.ducklake_snapshot) "
+            f"update {CATALOG}.{table} set end_snapshot = (select max(snapshot_id) from {CATALOG}.ducklake_snapshot) "
             "where end_snapshot is null and data_file_id in (select unnest(?))",
             [numbers],
         )
@@ -400,6 +400,8 @@ def _move_pins(work: _Work) -> None:
         work.notes.append(f"stay at version {version}")
         return
     try:
+        if not work.plan.shows_newest and not blocking_hours(work.connection):
+            raise PublishError("it is not the newest; `publish` shows what was written since")
         moved = follow_compaction(work.connection)
     except PublishError as error:
         work.notes.append(f"stay at version {version}: {error}")
@@ -421,7 +423,7 @@ def _remove_replaced(work: _Work) -> None:
     work.done[Kind.REPLACED] = _remove(files)
     if files:
         work.connection.execute(
-            f"delete from {_CATALOG}.ducklake_files_scheduled_for_deletion where path in (select unnest(?))",
+            f"delete from {CATALOG}.ducklake_files_scheduled_for_deletion where path in (select unnest(?))",
             [[file.recorded for file in files]],
         )
 

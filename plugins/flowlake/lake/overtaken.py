@@ -1,19 +1,20 @@
 """`ops.overtaken_hours`: arrival hours whose tables may still hold an object that belongs to another hour by now.
 
 An object that is overwritten gets a new arrival hour. `register` finds that out, and before it changes anything it
-writes down which hours held the object before. From then on every step of every run works on the hull of its window
-and of the recorded hours before its end, until a marts gate has passed it (docs/adr/0012-overtaken-objects.md).
+writes down which hours held the object before. From then on every step of every run nearby works on the hull of its
+window and of the recorded hours before its end, until a marts gate has passed it (docs/adr/0012-overtaken-objects.md).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from flowlake.lake.duck import connect, lake_exists, retried
 from flowlake.lake.spool import clear_spool
-from flowlake.lake.windows import Window, parse_hour
+from flowlake.lake.windows import Window, format_hour, parse_hour
 
 if TYPE_CHECKING:
     import duckdb
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
     from flowlake.settings import Settings
 
 _FOUND = "register"
+
+REACH = timedelta(days=1)
+"""How long after the window that found an overtaken hour other windows take it in. Where nobody repeats that window,
+the record stays until the hour itself runs again: hours of months later are no place to mend it.
+"""
 
 _AFTER: Mapping[str, str] = {"build_staging": _FOUND, "build_marts": "build_staging", "validate_marts": "build_marts"}
 """Which step an hour must have come through for another one to count: each leans on what the one before has written.
@@ -40,30 +46,40 @@ class OvertakenHour:
 
 
 def ensure_table(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create `lake.ops.overtaken_hours` where it is missing."""
-    if _exists(connection):
+    """Create `lake.ops.overtaken_hours` where it is missing; bring one of an older version up to this one."""
+    columns = connection.execute(
+        "select column_name from duckdb_columns() where database_name = 'lake' and schema_name = 'ops' "
+        "and table_name = 'overtaken_hours'"
+    ).fetchall()
+    if ("until_hour",) in columns:
         return
 
     def create() -> None:
+        if columns:
+            connection.execute("alter table lake.ops.overtaken_hours add column if not exists until_hour varchar")
+            return
         connection.execute("create schema if not exists lake.ops")
         connection.execute(
             "create table if not exists lake.ops.overtaken_hours ("
             "arrival_hour varchar not null, found_at timestamp not null, objects bigint not null, "
-            "example varchar not null, step varchar not null)"
+            "example varchar not null, step varchar not null, until_hour varchar)"
         )
 
     retried(create)
 
 
-def record(settings: Settings, found: Sequence[OvertakenHour]) -> None:
-    """Write down hours that were found; one that is recorded already begins anew."""
-    rows = [[hour.arrival_hour, hour.objects, hour.example, _FOUND] for hour in found]
+def record(settings: Settings, window: Window, found: Sequence[OvertakenHour]) -> None:
+    """Write down hours that were found over a window; one that is recorded already begins anew."""
+    until = format_hour(window.end)
+    rows = [[hour.arrival_hour, hour.objects, hour.example, _FOUND, until] for hour in found]
 
     def write(connection: duckdb.DuckDBPyConnection) -> None:
         hours = [hour.arrival_hour for hour in found]
         connection.execute("delete from lake.ops.overtaken_hours where arrival_hour in (select unnest(?))", [hours])
         connection.executemany(
-            "insert into lake.ops.overtaken_hours values (?, now() at time zone 'UTC', ?, ?, ?)", rows
+            "insert into lake.ops.overtaken_hours (arrival_hour, found_at, objects, example, step, until_hour) "
+            "values (?, now() at time zone 'UTC', ?, ?, ?, ?)",
+            rows,
         )
 
     with connect(settings, read_only=False) as connection:
@@ -71,14 +87,18 @@ def record(settings: Settings, found: Sequence[OvertakenHour]) -> None:
     _transact(settings, write)
 
 
-def recorded_hours(settings: Settings) -> tuple[str, ...]:
-    """The recorded hours, ascending; none where there is no lake yet."""
+def recorded_hours(settings: Settings, window: Window) -> tuple[str, ...]:
+    """The recorded hours that concern a window, ascending; none where there is no lake yet."""
     if not lake_exists(settings):
         return ()
     with connect(settings) as connection:
         if not _exists(connection):
             return ()
-        rows = connection.execute("select distinct arrival_hour from lake.ops.overtaken_hours order by 1").fetchall()
+        rows = connection.execute(
+            "select distinct arrival_hour from lake.ops.overtaken_hours "
+            "where coalesce(until_hour, arrival_hour) >= ? order by 1",
+            [format_hour(window.start - REACH)],
+        ).fetchall()
     return tuple(hour for (hour,) in rows)
 
 

@@ -13,7 +13,7 @@ from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
 from flowlake.errors import FlowlakeError
-from flowlake.lake.duck import connect, retried
+from flowlake.lake.duck import CATALOG, connect, retried
 from flowlake.lake.ledger import blocking_hours
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ _PINNED = re.compile(
     r"CREATE VIEW \S+ AS (SELECT .+ FROM \S+) AT \(VERSION => (\d+)\);?\s*\Z", re.IGNORECASE | re.DOTALL
 )
 """A pinned view as DuckDB shows it: what it selects, and the version."""
+
+_SOURCE = re.compile(r'FROM "?(\w+)"?\."?(\w+)"? AT \(VERSION', re.IGNORECASE)
+"""The schema and the table that a pinned view reads."""
 
 
 class PublishError(FlowlakeError):
@@ -138,7 +141,7 @@ def publish(settings: Settings, manifest: Path) -> Published:
 def follow_compaction(connection: duckdb.DuckDBPyConnection) -> int:
     """Pin the views as they stand to the newest version: the same rows, in the files that compaction made.
 
-    Knows no models: what is published stays what it is.
+    Knows no models: what is published stays what it is. It is for who has asked `shows_newest` before compacting.
 
     Raises:
         PublishError: as `publish`.
@@ -156,6 +159,31 @@ def follow_compaction(connection: duckdb.DuckDBPyConnection) -> int:
 def published_version(connection: duckdb.DuckDBPyConnection) -> int | None:
     """The version to which the views are pinned; None before the first publish."""
     return next((int(match[2]) for _, sql in _views(connection) if (match := _PINNED.match(sql))), None)
+
+
+def shows_newest(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether no published table has changed since the version to which the views are pinned.
+
+    Else something keeps them where they are: rows that no run has published yet, or somebody who went back.
+    """
+    version = published_version(connection)
+    tables = dict(
+        connection.execute(
+            "select schema_name || '.' || table_name, cast(table_id as varchar) "
+            f"from {CATALOG}.ducklake_table as tables "
+            f"inner join {CATALOG}.ducklake_schema as schemas using (schema_id) "
+            "where tables.end_snapshot is null and schemas.end_snapshot is null"
+        ).fetchall()
+    )
+    published = {
+        tables.get(".".join(match.groups())) for _, sql in _views(connection) if (match := _SOURCE.search(sql))
+    }
+    # Whatever a change is called, it names the numbers of the tables that it concerns.
+    changed = connection.execute(
+        "select distinct unnest(flatten(map_values(changes))) from ducklake_snapshots('lake') where snapshot_id > ?",
+        [version],
+    ).fetchall()
+    return version is not None and published.isdisjoint(number for (number,) in changed)
 
 
 def _move_pins(connection: duckdb.DuckDBPyConnection, statements: Callable[[int], Iterable[str]]) -> int:

@@ -264,7 +264,7 @@ def _settle(
         held = {hour: _overtaken_uris(uris, hour, window, found) for hour, uris in registered.items()}
         now = tuple(OvertakenHour(hour, len(uris), min(uris)) for hour, uris in sorted(held.items()) if uris)
         if now and now != overtaken:
-            record(settings, now)
+            record(settings, window, now)
         hull = widened(window, [hour.arrival_hour for hour in now])
         if hull == window:
             return window, found, earlier, now

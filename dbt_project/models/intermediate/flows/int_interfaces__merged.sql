@@ -1,4 +1,5 @@
 -- One row per interface ever seen: whose it is, and whether it is a NAT gateway, as far as everything so far tells.
+-- Interfaces that the window does not have are judged too: their own address may be another than was thought.
 -- depends_on: {{ ref("int_addresses__merged") }}
 {{
     config(
@@ -45,20 +46,25 @@ with
 
     merged as (
         select
-            seen.interface_id,
+            coalesce(seen.interface_id, known.interface_id) as interface_id,
             {%- for attribute in attributes %}
                 coalesce(
                     greatest(seen.{{ attribute }}, known.{{ attribute }}), seen.{{ attribute }}, known.{{ attribute }}
                 ) as {{ attribute }},
             {%- endfor %}
-            least(seen.first_seen_at, coalesce(known.first_seen_at, seen.first_seen_at)) as first_seen_at,
-            greatest(seen.last_seen_at, coalesce(known.last_seen_at, seen.last_seen_at)) as last_seen_at,
+            least(
+                coalesce(seen.first_seen_at, known.first_seen_at), coalesce(known.first_seen_at, seen.first_seen_at)
+            ) as first_seen_at,
+            greatest(
+                coalesce(seen.last_seen_at, known.last_seen_at), coalesce(known.last_seen_at, seen.last_seen_at)
+            ) as last_seen_at,
+            seen.interface_id is not null as is_seen,
             known.nat_source as known_nat_source,
             known.vpc_id as known_vpc_id,
             inferred.interface_id is not null as is_inferred_now,
             coalesce(known.needs_restating, false) as known_needs_restating
         from seen
-        left join known on seen.interface_id = known.interface_id
+        full outer join known on seen.interface_id = known.interface_id
         left join
             (select distinct interface_id from {{ ref("int_gateways__inferred") }}) as inferred
             on seen.interface_id = inferred.interface_id
@@ -90,3 +96,4 @@ select
         or vpc_id is distinct from known_vpc_id
     {%- endif %} as needs_restating
 from judged
+where is_seen or nat_source is distinct from known_nat_source
