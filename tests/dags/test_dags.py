@@ -52,7 +52,7 @@ class TestEveryDag:
         assert dag.default_args == DEFAULT_ARGS
         for task in dag.tasks:
             assert task.retries == 2
-            assert task.execution_timeout == timedelta(hours=1)
+            assert task.execution_timeout == timedelta(hours=2)
             assert task.on_failure_callback == DEFAULT_ARGS["on_failure_callback"]
 
     def test_has_typed_params_with_descriptions_and_valid_defaults(self, dag_bag: Any, dag_id: str) -> None:

@@ -204,3 +204,26 @@ def test_two_builds_at_once_work_in_folders_of_their_own(lake: Any) -> None:
         assert (other / "spill").is_dir()
     with dbt._work_folder(lake.settings) as again:
         assert again == one
+
+
+def test_a_lake_is_not_written_with_a_catalogue_of_the_other_kind(
+    tmp_path: Path, make_lake: Callable[..., Any]
+) -> None:
+    on_sqlite = make_lake(tmp_path, tmp_path / "logs").settings
+    on_postgres = replace(on_sqlite, lake=replace(on_sqlite.lake, catalog="postgresql://nobody@localhost:1/none"))
+
+    def take(settings: Any) -> None:
+        with run_lock(settings, "me", scope=Scope.LAKE):
+            pass
+
+    with connect(on_sqlite, read_only=False):
+        pass
+    take(on_sqlite)
+    with pytest.raises(LakeError, match="has its catalogue on SQLite"):
+        take(on_postgres)
+
+    on_sqlite.lake.sqlite_catalog.unlink()
+    with pytest.raises(LakeError, match="cannot be reached"):
+        take(on_postgres)
+    with pytest.raises(LakeError, match="has its catalogue on PostgreSQL"):
+        take(on_sqlite)

@@ -34,23 +34,29 @@
 {% macro default__prepare_raw_reads() -%}{{ unsupported_dialect("prepare_raw_reads") }}{%- endmacro %}
 {% macro duckdb__prepare_raw_reads() -%}
     {%- for format in window_formats() -%}
-        set variable text_lines_{{ checked_format_id(format.format_id) | replace("-", "_") }} = (
-            {{ manifest_paths("text_lines/format_id=" ~ format.format_id) }}
-        );
+        {{ set_manifest_paths(
+            "text_lines_" ~ checked_format_id(format.format_id) | replace("-", "_"),
+            "text_lines/format_id=" ~ format.format_id
+        ) }}
     {%- endfor -%}
     {%- if window_has_parquet() -%}
-        set variable parquet_records = ({{ manifest_paths("parquet_records") }});
+        {{ set_manifest_paths("parquet_records", "parquet_records") }}
     {%- endif -%}
     select 1
 {%- endmacro %}
 
-{% macro manifest_paths(folder) -%}
-    select list(path order by path)
-    from (
-        select unnest(string_split(content, chr(10))) as path, filename
-        from read_text({{ text_literal(env_var("FLOWLAKE_LAKE_PATH") ~ "/raw/" ~ folder ~ "/*/manifest") }})
-    )
-    where path <> '' and {{ in_arrival_window("regexp_extract(filename, 'arrival_hour=([^/]+)/manifest$', 1)") }}
+{#- The window's manifests are looked up first, so that those of other hours are not opened. -#}
+{% macro set_manifest_paths(variable, folder) -%}
+    set variable manifests = (
+        select list(file)
+        from glob({{ text_literal(env_var("FLOWLAKE_LAKE_PATH") ~ "/raw/" ~ folder ~ "/*/manifest") }})
+        where {{ in_arrival_window("regexp_extract(file, 'arrival_hour=([^/]+)/manifest$', 1)") }}
+    );
+    set variable {{ variable }} = (
+        select list(path order by path)
+        from (select unnest(string_split(content, chr(10))) as path from read_text(getvariable('manifests')))
+        where path <> ''
+    );
 {%- endmacro %}
 
 {% macro checked_format_id(format_id) -%}

@@ -45,12 +45,20 @@
 
 {% macro replaced_scope(replaces) -%}
     {%- if replaces == 'arrival_hour' -%} {{ in_arrival_window('arrival_hour') }}
-    {%- elif replaces == 'arrival_hour_onwards' -%} arrival_hour >= '{{ arrival_bound("arrival_from") }}'
+    {%- elif replaces == 'coverage' -%}
+        {#- From the window on, for a late object changes what later hours are compared with. What a gate holds back, or
+            is only staged, is not shown before it passes; if it was shown before, that stays. -#}
+        arrival_hour >= '{{ arrival_bound("arrival_from") }}'
+        and arrival_hour not in (
+            select windows.arrival_hour
+            from {{ source("ledger", "windows") }} as windows
+            where windows.state in ('staging', 'held')
+        )
     {%- elif replaces == 'event_hour' -%} {{ in_restated_hours('event_hour') }}
     {%- elif replaces == 'everything' -%} true
     {%- else -%}
         {{ exceptions.raise_compiler_error(
-            "replaces is arrival_hour, arrival_hour_onwards, event_hour or everything, not '" ~ replaces ~ "'"
+            "replaces is arrival_hour, coverage, event_hour or everything, not '" ~ replaces ~ "'"
         ) }}
     {%- endif -%}
 {%- endmacro %}

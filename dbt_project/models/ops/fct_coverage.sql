@@ -1,6 +1,6 @@
 -- One row per flow log and arrival hour that was run since the flow log first delivered, of the hours whose records are
--- in the marts: what a failed gate holds back is not shown before it passes.
-{{ config(materialized="replaced", replaces="arrival_hour_onwards", meta={"published": true}) }}
+-- in the marts.
+{{ config(materialized="replaced", replaces="coverage", meta={"published": true}) }}
 
 select
     flow_log_id,
@@ -19,10 +19,4 @@ select
     late_objects,
     status
 from {{ ref("int_coverage__expected") }}
-where
-    {{ replaced_scope("arrival_hour_onwards") }}
-    and arrival_hour not in (
-        select windows.arrival_hour
-        from {{ source("ledger", "windows") }} as windows
-        where windows.state in ('staging', 'held')
-    )
+where {{ replaced_scope("coverage") }}

@@ -94,6 +94,31 @@ def attach(
         raise LakeError(f"the lake at {_place(settings)} cannot be opened: {reason}") from error
 
 
+def require_own_catalog(settings: Settings) -> None:
+    """Refuse to write below a lake's path with a catalogue of another kind than the one that it began with.
+
+    It would be a second lake in the same folder, and maintenance would take the first one's files for orphans.
+
+    Raises:
+        LakeError: the other kind's mark is there.
+    """
+    lake = settings.lake
+    mark = lake.path / "catalog.postgresql"
+    if lake.catalog is None:
+        other = mark if mark.exists() else None
+    else:
+        other = lake.sqlite_catalog if lake.sqlite_catalog.exists() else None
+        if other is None and not mark.exists():
+            lake.path.mkdir(parents=True, exist_ok=True)
+            mark.write_text("The catalogue of this lake is on PostgreSQL: lake.catalog in flowlake.yaml.\n")
+    if other:
+        kind = "PostgreSQL" if lake.catalog is None else "SQLite"
+        raise LakeError(
+            f"the lake at {lake.path} has its catalogue on {kind} ({other.name}): set lake.catalog accordingly, "
+            "or lake.path to a new folder"
+        )
+
+
 def lake_exists(settings: Settings) -> bool:
     """Whether anything was ever written to the lake.
 

@@ -22,7 +22,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
 from flowlake.errors import FlowlakeError
-from flowlake.lake.duck import postgres
+from flowlake.lake.duck import postgres, require_own_catalog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from flowlake.settings import Settings
 
 log = logging.getLogger(__name__)
+
+_IN_QUEUE_SECONDS = 20.0
+"""How long a waiting run stays in PostgreSQL's queue, deaf to a signal, before it looks up."""
 
 _APPLICATION_NAME_BYTES = 63
 """PostgreSQL cuts an application name here (NAMEDATALEN)."""
@@ -79,8 +82,9 @@ def run_lock(
 
     Raises:
         LockError: after `lake.wait_minutes`, or when the connection that held the lock was lost.
-        LakeError: the PostgreSQL catalogue cannot be reached.
+        LakeError: the PostgreSQL catalogue cannot be reached, or the lake began with one of the other kind.
     """
+    require_own_catalog(settings)
     waiting = _Waiting(settings, poll)
     if settings.lake.catalog is None:
         with _file_lock(settings, purpose, waiting):
@@ -166,8 +170,6 @@ class _AdvisoryLock(RunLock):
         self._execute("set tcp_keepalives_idle = 60")
         self._execute("set tcp_keepalives_interval = 10")
         self._execute("set tcp_keepalives_count = 6")
-        # Waits in PostgreSQL's own queue, in which nobody is overtaken, but not without looking up.
-        self._execute("select set_config('lock_timeout', %s, false)", [str(max(1, round(waiting.poll * 1000)))])
 
     @contextmanager
     def marts(self) -> Iterator[None]:
@@ -198,13 +200,17 @@ class _AdvisoryLock(RunLock):
         from psycopg2.errors import LockNotAvailable  # type: ignore[import-untyped] # it ships no types
 
         self._waiting.begin()
+        patience = self._waiting.poll
         function = "pg_advisory_lock_shared" if shared else "pg_advisory_lock"
         while True:
+            self._execute("select set_config('lock_timeout', %s, false)", [str(max(1, round(patience * 1000)))])
             try:
                 self._execute(f"select {function}(%s)", [_key(name)])
                 return
             except LockNotAvailable:
                 self._waiting.tell(self._holder(name))
+            # Whoever looks up leaves PostgreSQL's queue and comes back at its end: seldom, once it is said for whom.
+            patience = max(self._waiting.poll, min(_IN_QUEUE_SECONDS, self._waiting.deadline - time.monotonic()))
 
     def _holder(self, name: str) -> str:
         unsigned = _key(name) % 2**64

@@ -163,8 +163,9 @@ def make_plan(settings: Settings, connection: duckdb.DuckDBPyConnection, now: da
             _older(
                 [
                     *lake.raw.rglob(".*.tmp"),
-                    *lake.dbt.glob("*.new"),
-                    *lake.dbt.glob("spill/**/*"),
+                    # Runs beside another have folders of their own (flowlake.dbt).
+                    *(path for part in ("", "beside-*/") for path in lake.dbt.glob(f"{part}spill/**/*")),
+                    *lake.dbt.glob("**/*.new"),
                 ],
                 grace,
             )
@@ -173,7 +174,7 @@ def make_plan(settings: Settings, connection: duckdb.DuckDBPyConnection, now: da
         logs=tuple(
             _older(
                 [
-                    *lake.dbt.glob("logs/**/*"),
+                    *(path for part in ("", "beside-*/") for path in lake.dbt.glob(f"{part}logs/**/*")),
                     *lake.quality.glob("failures/**/*"),
                     *lake.quality.glob("gx/validations/**/*"),
                     *lake.quality.glob("data_docs/validations/**/*"),

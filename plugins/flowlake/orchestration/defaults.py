@@ -44,8 +44,9 @@ DEFAULT_ARGS: dict[str, Any] = {
     "retry_delay": timedelta(minutes=1),
     "retry_exponential_backoff": 2.0,
     "max_retry_delay": timedelta(minutes=10),
-    # An hour of logs takes seconds to minutes. A step that runs for an hour is stuck, or the hourly rhythm is lost.
-    "execution_timeout": timedelta(hours=1),
+    # An hour of logs takes seconds to minutes, but a step may first wait for another run (`lake.wait_minutes`: an
+    # hour), and gives up saying for whom: that must come before the timeout, which says nothing.
+    "execution_timeout": timedelta(hours=2),
     # Hours do not need each other: each is accounted for alone, and what an hour restates is the same in any order.
     "depends_on_past": False,
     "on_failure_callback": FAILURE_CALLBACKS,
