@@ -1,0 +1,118 @@
+"""S3, Glue and STS: moto's server, and what Trino and Athena ask of Glue beyond it.
+
+Run as a process of its own (`python -m local_athena.aws PORT`), so that it and the Athena API do not share one
+interpreter's lock. Everything is in memory, and gone when it ends.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from moto.core.responses import ActionResult
+from moto.glue import utils
+from moto.glue.exceptions import EntityNotFoundException, GlueClientError
+from moto.glue.responses import GlueResponse
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.serving import make_server
+
+TYPE_NAMES = {"integer": "int"}
+"""Types as the catalog holds them, by the names that moto's partition filter knows."""
+
+_updates = threading.Lock()
+
+
+def update_table(response: GlueResponse) -> ActionResult:
+    """Glue's optimistic lock: an update that names a version which is no longer the newest changes nothing.
+
+    Iceberg's commits rest on it. Without the check two writers both succeed, and the rows of one are lost.
+    `SkipArchive` keeps no older version, or a test of many commits would keep all of their metadata.
+    """
+    request = response.parameters
+    with _updates:
+        table = response.glue_backend.get_table(request["DatabaseName"], request["TableInput"]["Name"])
+        current = str(table.as_dict()["VersionId"])
+        expected = request.get("VersionId")
+        if expected is not None and expected != current:
+            raise GlueClientError("ConcurrentModificationException", f"Version {expected} is not {current}.")
+        table.update(request["TableInput"])
+        if request.get("SkipArchive"):
+            table.versions.pop(current, None)
+    return ActionResult({})
+
+
+def get_partitions(response: GlueResponse) -> ActionResult:
+    """Partitions by segments: Trino asks for several at once, and moto would answer each with all partitions."""
+    answer = _moto_get_partitions(response)
+    segment = response.parameters.get("Segment")
+    if segment is None:
+        return answer
+    result: dict[str, Any] = answer.result  # type: ignore[assignment]
+    number, total = segment["SegmentNumber"], segment["TotalSegments"]
+    return ActionResult(result | {"Partitions": result["Partitions"][number::total]})
+
+
+def no_column_statistics(_response: GlueResponse) -> ActionResult:
+    """A table without statistics, which Glue allows; moto has no such call, and Trino plans every query with one."""
+    return ActionResult({"ColumnStatisticsList": [], "Errors": []})
+
+
+def forget_column_statistics(_response: GlueResponse) -> ActionResult:
+    """Taken and not kept."""
+    return ActionResult({"Errors": []})
+
+
+def no_functions(response: GlueResponse) -> ActionResult:
+    """A database without functions of its own; Trino looks for them when it meets a function's name."""
+    response.glue_backend.get_database(response.parameters["DatabaseName"])
+    return ActionResult({"UserDefinedFunctions": []})
+
+
+def no_function(response: GlueResponse) -> ActionResult:
+    """As `no_functions`, by name."""
+    raise EntityNotFoundException(f"Function {response.parameters.get('FunctionName')} not found.")
+
+
+OVERLAY: dict[str, Callable[[GlueResponse], ActionResult]] = {
+    "update_table": update_table,
+    "get_partitions": get_partitions,
+    "get_column_statistics_for_table": no_column_statistics,
+    "get_column_statistics_for_partition": no_column_statistics,
+    "update_column_statistics_for_table": forget_column_statistics,
+    "update_column_statistics_for_partition": forget_column_statistics,
+    "delete_column_statistics_for_table": forget_column_statistics,
+    "delete_column_statistics_for_partition": forget_column_statistics,
+    "get_user_defined_functions": no_functions,
+    "get_user_defined_function": no_function,
+}
+"""Calls of Glue, by moto's names for them."""
+
+_moto_get_partitions = GlueResponse.get_partitions
+_moto_cast = utils._cast
+
+
+def cast_partition_value(type_name: str, value: Any) -> Any:
+    """A partition's value by its type, for filters: moto knows neither `integer` nor types with a length."""
+    base = re.sub(r"\(.*", "", type_name.strip().lower())
+    return _moto_cast(TYPE_NAMES.get(base, base), value)
+
+
+def install_overlay() -> None:
+    """Give moto's Glue what it lacks, in this process."""
+    for name, answer in OVERLAY.items():
+        setattr(GlueResponse, name, answer)
+    utils._cast = cast_partition_value
+
+
+def serve(port: int) -> None:
+    """Answer on 127.0.0.1 until the process ends."""
+    install_overlay()
+    application = DomainDispatcherApplication(create_backend_app)
+    make_server("127.0.0.1", port, application, threaded=True, request_handler=MotoRequestHandler).serve_forever()
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]))
