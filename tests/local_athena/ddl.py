@@ -91,6 +91,14 @@ class SetProperties:
 
 
 @dataclass(frozen=True)
+class AddColumns:
+    """Columns behind those that a table of either kind has."""
+
+    table: Table
+    columns: tuple[Mapping[str, str], ...]
+
+
+@dataclass(frozen=True)
 class ReplaceColumns:
     """All columns of a table that is not Iceberg's."""
 
@@ -135,6 +143,7 @@ Step = (
     | CreateTableAs
     | CreateTable
     | SetProperties
+    | AddColumns
     | ReplaceColumns
     | AddPartitions
     | DropPartitions
@@ -226,25 +235,17 @@ def as_it_is(detail: str) -> Callable[[Reader, Context], Plan]:
 
 def create_table(reader: Reader, context: Context) -> Plan:
     """CREATE TABLE AS is Trino's language, with properties of Athena's own; the rest is Hive's, for Iceberg only."""
-    ahead = [token for token in reader.tokens[reader.position :] if token.kind is Kind.WORD]
-    if reader_has_columns(reader):
-        return create_declared_table(reader, context, is_external=False)
-    if any(token.is_word("as") for token in ahead):
-        return create_table_as(reader, context)
-    raise reader.error()
-
-
-def reader_has_columns(reader: Reader) -> bool:
-    """Whether columns follow the table's name; a query or properties do otherwise."""
     probe = Reader(reader.sql, reader.tokens[reader.position : -1])
     probe.accept("if", "not", "exists")
-    dotted(probe)
-    return probe.current.is_symbol("(")
+    dotted(probe, Kind.BACKTICKED, Kind.QUOTED)
+    if probe.current.is_symbol("("):
+        return create_declared_table(reader, context, is_external=False)
+    return create_table_as(reader, context)
 
 
 def create_table_as(reader: Reader, context: Context) -> Plan:
     exists = "if not exists " if reader.accept("if", "not", "exists") else ""
-    table = named(dotted(reader), context)
+    table = named(dotted(reader, Kind.QUOTED), context)
     given = trino_properties(reader) if reader.accept("with") else {}
     reader.expect("as")
     query = reader.rest()
@@ -253,7 +254,8 @@ def create_table_as(reader: Reader, context: Context) -> Plan:
     if is_iceberg:
         if is_external != "false":
             raise SqlError("Iceberg tables are not external: is_external must be false")
-        catalog, settings, session = ICEBERG_CATALOG, iceberg_properties(given), {}
+        catalog = ICEBERG_CATALOG
+        settings, session = iceberg_properties(given)
         if "location" not in settings:
             raise SqlError("An Iceberg table needs a location")
     else:
@@ -271,24 +273,27 @@ def create_table_as(reader: Reader, context: Context) -> Plan:
     return Plan("DDL", "CREATE_TABLE_AS_SELECT", (CreateTableAs(sql, query, is_iceberg),))
 
 
-def iceberg_properties(given: Mapping[str, str]) -> dict[str, str]:
-    settings, kept = {}, {}
+def iceberg_properties(given: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Trino's properties, and the settings of the session that stand for the rest."""
+    settings: dict[str, str] = {}
+    session: dict[str, str] = {}
+    kept: dict[str, str] = {}
     for name, value in given.items():
         if name in ICEBERG_PROPERTIES:
             settings[name] = value
         elif name == "write_compression":
-            settings["compression_codec"] = value
+            session[f"{ICEBERG_CATALOG}.compression_codec"] = unquoted(value).upper()
         elif name in KEPT_PROPERTIES:
             kept[name] = unquoted(value)
         else:
             raise SqlError(f"Table property '{name}' is not supported for Iceberg tables")
     if kept:
         settings["extra_properties"] = text_map(kept)
-    return settings
+    return settings, session
 
 
 def hive_properties(given: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Trino's properties, and the settings of the session that stand for the rest."""
+    """As `iceberg_properties`, for the other tables."""
     settings: dict[str, str] = {}
     session: dict[str, str] = {}
     for name, value in given.items():
@@ -407,17 +412,17 @@ def create_iceberg_table(table: Table, columns: list[dict[str, str]], clauses: C
     } | {"location": quote(clauses.location)}
     if clauses.transforms:
         given["partitioning"] = f"ARRAY[{', '.join(map(quote, clauses.transforms))}]"
-    listed = ", ".join(f"{name} = {value}" for name, value in iceberg_properties(given).items())
+    settings, session = iceberg_properties(given)
     exists = "if not exists " if may_exist else ""
-    return Sql(f"create table {exists}{ICEBERG_CATALOG}.{table.sql} ({trino_columns(columns)}) with ({listed})")
+    declared = ", ".join(map(trino_column, columns))
+    listed = ", ".join(f"{name} = {value}" for name, value in settings.items())
+    return Sql(f"create table {exists}{ICEBERG_CATALOG}.{table.sql} ({declared}) with ({listed})", session)
 
 
-def trino_columns(columns: list[dict[str, str]]) -> str:
-    return ", ".join(
-        f'"{column["Name"]}" {trino_type(column["Type"])}'
-        + (f" comment {quote(column['Comment'])}" if "Comment" in column else "")
-        for column in columns
-    )
+def trino_column(column: Mapping[str, str]) -> str:
+    """A column of Glue's as Trino declares it."""
+    comment = f" comment {quote(column['Comment'])}" if "Comment" in column else ""
+    return f'"{column["Name"]}" {trino_type(column["Type"])}{comment}'
 
 
 def drop_table(reader: Reader, context: Context) -> Plan:
@@ -448,10 +453,7 @@ def set_properties(reader: Reader, table: Table, context: Context) -> tuple[Step
 
 
 def add_columns(reader: Reader, table: Table, context: Context) -> tuple[Step, ...]:
-    return tuple(
-        Sql(f'alter table {table.sql} add column "{column["Name"]}" {trino_type(column["Type"])}')
-        for column in column_list(reader)
-    )
+    return (AddColumns(table, tuple(column_list(reader))),)
 
 
 def replace_columns(reader: Reader, table: Table, context: Context) -> tuple[Step, ...]:
@@ -492,7 +494,7 @@ def drop_partitions(reader: Reader, table: Table, context: Context) -> tuple[Ste
 
 
 def optimize(reader: Reader, context: Context) -> Plan:
-    table = maintained_table(reader, context)
+    table = hive_table(reader, context)
     reader.expect("rewrite", "data", "using", "bin_pack")
     condition = "" if reader.at_end else " " + reader.rest()
     if condition:
@@ -501,7 +503,7 @@ def optimize(reader: Reader, context: Context) -> Plan:
 
 
 def vacuum(reader: Reader, context: Context) -> Plan:
-    table = maintained_table(reader, context)
+    table = hive_table(reader, context)
     reader.expect_end()
     return Plan("DML", "VACUUM_TABLE", (Vacuum(table),))
 
@@ -536,7 +538,7 @@ def show_partitions(reader: Reader, context: Context) -> Plan:
 
 def show_create(detail: str, form: str) -> Callable[[Reader, Context], Plan]:
     def read(reader: Reader, context: Context) -> Plan:
-        table = named(dotted(reader), context)
+        table = hive_table(reader, context)
         reader.expect_end()
         return Plan("UTILITY", detail, (Sql(f"{form} {table.sql}"),))
 
@@ -583,18 +585,18 @@ ALTERATIONS: Mapping[str, Callable[[Reader, Table, Context], tuple[Step, ...]]] 
 # Pieces of statements
 
 
-def identifier(reader: Reader, *, quoted_with: Kind = Kind.BACKTICKED) -> str:
-    """A name of Hive's DDL: bare or in backticks. Double quotes make a string there, and Athena refuses them."""
-    if reader.current.kind not in (Kind.WORD, Kind.NUMBER, quoted_with):
+def identifier(reader: Reader, *quotes: Kind) -> str:
+    """A name, bare or in these quotes: backticks in Hive's DDL, where double quotes make a string."""
+    if reader.current.kind not in (Kind.WORD, Kind.NUMBER, *(quotes or [Kind.BACKTICKED])):
         raise reader.error()
     return reader.next().value.lower()
 
 
-def dotted(reader: Reader, *, quoted_with: Kind = Kind.QUOTED) -> list[str]:
+def dotted(reader: Reader, *quotes: Kind) -> list[str]:
     """A name of one to three parts."""
-    parts = [identifier(reader, quoted_with=quoted_with)]
+    parts = [identifier(reader, *quotes)]
     while reader.accept("."):
-        parts.append(identifier(reader, quoted_with=quoted_with))
+        parts.append(identifier(reader, *quotes))
     return parts
 
 
@@ -606,12 +608,7 @@ def named(parts: list[str], context: Context) -> Table:
 
 
 def hive_table(reader: Reader, context: Context) -> Table:
-    return named(dotted(reader, quoted_with=Kind.BACKTICKED), context)
-
-
-def maintained_table(reader: Reader, context: Context) -> Table:
-    """A table of OPTIMIZE and VACUUM, which dbt-athena names without any quotes."""
-    return hive_table(reader, context)
+    return named(dotted(reader), context)
 
 
 def string(reader: Reader) -> str:

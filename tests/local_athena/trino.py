@@ -24,6 +24,9 @@ from local_athena.parts import Installation, java
 ICEBERG_CATALOG = "awsdatacatalog"
 HIVE_CATALOG = "hive"
 START_SECONDS = 120.0
+LOOK = "200ms"
+"""How long Trino may keep a question for the next page: a statement is looked at, and stopped, that often."""
+
 PARTITIONS_PER_WRITE = 100
 """Athena's limit. Trino has it for each writer; with one writer a statement (below) it is the statement's."""
 
@@ -170,7 +173,7 @@ class Statement:
     def advance(self) -> bool:
         """Take the next page; whether there is another one. Raises TrinoError when the statement failed."""
         if self.next is not None:
-            self.take(self.engine.call("GET", self.next))
+            self.take(self.engine.call("GET", f"{self.next}?maxWait={LOOK}"))
         return self.next is not None
 
     def cancel(self) -> None:

@@ -1,0 +1,71 @@
+"""Errors on demand: what the real service does now and then, and a test wants to happen now."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+class ApiError(Exception):
+    """What a call of the API is refused with: an exception of Athena's by its name."""
+
+    def __init__(self, name: str, message: str, status: int = 400, **details: str) -> None:
+        super().__init__(message)
+        self.name = name
+        self.status = status
+        self.details = details
+
+
+def invalid(message: str, code: str = "INVALID_INPUT") -> ApiError:
+    """Athena's answer to most mistakes."""
+    return ApiError("InvalidRequestException", message, AthenaErrorCode=code)
+
+
+@dataclass
+class Fault:
+    """An error, for the next `times` calls of an operation, or statements that match a regular expression."""
+
+    error: str
+    operation: str | None = None
+    statement: str | None = None
+    message: str = "Rate exceeded"
+    times: int = 1
+
+
+class Faults:
+    """The faults that are still to happen."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.waiting: list[Fault] = []
+
+    def add(self, request: Mapping[str, Any]) -> None:
+        with self.lock:
+            self.waiting.append(Fault(**request))
+
+    def clear(self) -> None:
+        with self.lock:
+            self.waiting.clear()
+
+    def call(self, operation: str) -> None:
+        """Refuse a call, if a fault says so."""
+        if fault := self._take(lambda fault: fault.operation == operation):
+            status = 500 if fault.error == "InternalServerException" else 400
+            raise ApiError(fault.error, fault.message, status)
+
+    def statement(self, text: str) -> str | None:
+        """The error that a statement is to fail with, as `NAME: message`."""
+        fault = self._take(lambda fault: fault.statement is not None and bool(re.search(fault.statement, text)))
+        return f"{fault.error}: {fault.message}" if fault else None
+
+    def _take(self, matches: Any) -> Fault | None:
+        with self.lock:
+            for fault in filter(matches, self.waiting):
+                fault.times -= 1
+                if fault.times <= 0:
+                    self.waiting.remove(fault)
+                return fault
+        return None

@@ -1,0 +1,99 @@
+"""The whole local Athena: moto, Trino and the API, on free ports, for as long as somebody wants it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import urllib3
+
+from local_athena.api import Athena, Server
+from local_athena.children import child, free_port
+from local_athena.executions import Runner
+from local_athena.faults import Faults
+from local_athena.parts import installation
+from local_athena.trino import start_trino
+
+REGION = "us-east-1"
+BUCKET = "local-athena"
+WORK_GROUP = "local"
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
+"""Nobody checks them, and boto3 does nothing without some."""
+
+START_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class LocalAthena:
+    """A running local Athena, by what a client has to know of it."""
+
+    aws: str
+    athena: str
+    region: str = REGION
+    bucket: str = BUCKET
+    work_group: str = WORK_GROUP
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What boto3, and all that is built on it, reads by itself."""
+        return CREDENTIALS | {
+            "AWS_ENDPOINT_URL": self.aws,
+            "AWS_ENDPOINT_URL_ATHENA": self.athena,
+            "AWS_REGION": self.region,
+            "AWS_DEFAULT_REGION": self.region,
+        }
+
+    def client(self, service: str) -> Any:
+        """A boto3 client of it, whatever the environment says."""
+        return boto3.client(
+            service,  # type: ignore[call-overload]
+            region_name=self.region,
+            endpoint_url=self.athena if service == "athena" else self.aws,
+            aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+        )
+
+
+@contextlib.contextmanager
+def local_athena(folder: Path) -> Iterator[LocalAthena]:
+    """Run it for the length of a `with` block; logs and Trino's files are in `folder`."""
+    parts = installation()
+    port = free_port()
+    aws = f"http://127.0.0.1:{port}"
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    moto = [sys.executable, "-m", "local_athena.aws", str(port)]
+    with child(moto, folder / "aws.log", environment), start_trino(parts, folder, aws, REGION) as engine:
+        wait_for(aws)
+        faults = Faults()
+        local = LocalAthena(aws, f"http://127.0.0.1:{(api_port := free_port())}")
+        glue, s3 = local.client("glue"), local.client("s3")
+        athena = Athena(Runner(engine, glue, s3, faults), glue, s3, faults)
+        s3.create_bucket(Bucket=BUCKET)
+        results = {"ResultConfiguration": {"OutputLocation": f"s3://{BUCKET}/results/"}}
+        athena.work_groups.create(WORK_GROUP, results | {"EnforceWorkGroupConfiguration": False})
+        with Server(api_port, athena) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            yield local
+            server.shutdown()
+
+
+def wait_for(url: str) -> None:
+    """Wait until something answers."""
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            urllib3.request("GET", f"{url}/moto-api/", retries=False)
+        except urllib3.exceptions.HTTPError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return
