@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from local_athena.parts import MissingPartError, installation
+from local_athena.server import LocalAthena, local_athena
 from postgres import Postgres, find_binaries, start_postgres
 
 
@@ -22,3 +24,16 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
         pytest.skip(str(error))
     with start_postgres(tmp_path_factory.mktemp("postgres")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def athena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAthena]:
+    """An Athena on this machine, started for the first test that wants one; each test makes its own databases in it."""
+    try:
+        installation()
+    except MissingPartError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+    with local_athena(tmp_path_factory.mktemp("athena")) as local:
+        yield local

@@ -15,7 +15,7 @@ from typing import Any
 import boto3
 import urllib3
 
-from local_athena.api import Athena, Server
+from local_athena.api import FAULTS_PATH, Athena, Server
 from local_athena.children import child, free_port
 from local_athena.executions import Runner
 from local_athena.faults import Faults
@@ -50,6 +50,14 @@ class LocalAthena:
             "AWS_REGION": self.region,
             "AWS_DEFAULT_REGION": self.region,
         }
+
+    def inject(self, **fault: Any) -> None:
+        """Make an error happen; `faults.Fault` says which there are."""
+        urllib3.request("POST", f"{self.athena}{FAULTS_PATH}", json=fault)
+
+    def clear_faults(self) -> None:
+        """Forget those that have not happened yet."""
+        urllib3.request("DELETE", f"{self.athena}{FAULTS_PATH}")
 
     def client(self, service: str) -> Any:
         """A boto3 client of it, whatever the environment says."""
