@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from local_athena.conftest import Database
+from local_athena.queries import Database
 
 SLOW = "select count(*) from unnest(sequence(1, 5000)) a(x), unnest(sequence(1, 5000)) b(y), unnest(sequence(1, 200)) c(z)"
 
