@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import threading
+import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -29,6 +31,15 @@ LARGEST_PAGE = 1000
 Parameters = Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Claim:
+    """A request token and the execution that it stands for: the same call again is the same execution."""
+
+    request: str
+    execution_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
 class Athena:
     """The operations, each from a request's JSON to a response's."""
 
@@ -39,8 +50,7 @@ class Athena:
         self.faults = faults
         self.work_groups = WorkGroups()
         self.executions: dict[str, Execution] = {}
-        self.tokens: dict[str, tuple[str, str]] = {}
-        self.lock = threading.Lock()
+        self.tokens: dict[str, Claim] = {}
         self.operations: Mapping[str, Callable[[Parameters], dict[str, Any]]] = {
             "StartQueryExecution": self.start_query_execution,
             "StopQueryExecution": self.stop_query_execution,
@@ -82,22 +92,20 @@ class Athena:
             )
         if group.state != "ENABLED":
             raise invalid(f"WorkGroup {group.name} is disabled.")
-        token, asked = request.get("ClientRequestToken"), json.dumps(request, sort_keys=True)
-        with self.lock:
-            if token is not None and token in self.tokens:
-                before, execution_id = self.tokens[token]
-                if before != asked:
-                    raise invalid("Idempotent parameters do not match")
-                return {"QueryExecutionId": execution_id}
-            execution = self.runner.start(self.understand(request, group))
-            if execution.syntax_error is not None:
-                raise invalid(execution.syntax_error, "MALFORMED_QUERY")
-            self.executions[execution.id] = execution
-            if token is not None:
-                self.tokens[token] = (asked, execution.id)
-        return {"QueryExecutionId": execution.id}
+        claim = Claim(json.dumps(request, sort_keys=True))
+        token = request.get("ClientRequestToken", claim.execution_id)
+        first = self.tokens.setdefault(token, claim)
+        if first.request != claim.request:
+            raise invalid("Idempotent parameters do not match")
+        with first.lock:  # a second call waits here for what becomes of the first
+            if first.execution_id not in self.executions:
+                execution = self.runner.start(first.execution_id, self.understand(request, group, first.execution_id))
+                if execution.syntax_error is not None:
+                    raise invalid(execution.syntax_error, "MALFORMED_QUERY")
+                self.executions[execution.id] = execution
+        return {"QueryExecutionId": first.execution_id}
 
-    def understand(self, request: Parameters, group: WorkGroup) -> Request:
+    def understand(self, request: Parameters, group: WorkGroup, execution_id: str) -> Request:
         """What a call of StartQueryExecution means."""
         context = request.get("QueryExecutionContext", {})
         database, catalog = context.get("Database"), context.get("Catalog")
@@ -107,7 +115,7 @@ class Athena:
         self.check_bucket(output)
         understood = Context(
             schema=(database or "default").lower(),
-            tables_location=f"{output}tables/{request.get('ClientRequestToken', 'anonymous')}",
+            tables_location=f"{output}tables/{execution_id}",
             is_location_enforced=group.is_location_enforced,
         )
         try:
@@ -158,7 +166,7 @@ class Athena:
 
     def list_query_executions(self, request: Parameters) -> dict[str, Any]:
         group = self.work_groups.get(request.get("WorkGroup", "primary"))
-        newest_first = [one.id for one in reversed(self.executions.values()) if one.request.work_group == group.name]
+        newest_first = [one.id for one in list(self.executions.values())[::-1] if one.request.work_group == group.name]
         return paged("QueryExecutionIds", newest_first, request, 50)
 
     def get_query_results(self, request: Parameters) -> dict[str, Any]:
@@ -298,6 +306,7 @@ class Handler(BaseHTTPRequestHandler):
     """One connection of a client; the server holds the API."""
 
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # headers and body in one packet: the second would wait for the client's word on the first
     server: Server
 
     def do_POST(self) -> None:

@@ -107,11 +107,20 @@ def install_overlay() -> None:
     utils._cast = cast_partition_value
 
 
+class Handler(MotoRequestHandler):
+    """Headers and body are two writes; the second one must not wait until the client has confirmed the first."""
+
+    disable_nagle_algorithm = True
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Not every call; errors are logged."""
+
+
 def serve(port: int) -> None:
     """Answer on 127.0.0.1 until the process ends."""
     install_overlay()
     application = DomainDispatcherApplication(create_backend_app)
-    make_server("127.0.0.1", port, application, threaded=True, request_handler=MotoRequestHandler).serve_forever()
+    make_server("127.0.0.1", port, application, threaded=True, request_handler=Handler).serve_forever()
 
 
 if __name__ == "__main__":

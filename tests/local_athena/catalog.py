@@ -119,7 +119,9 @@ class Catalog:
             below = "/".join(f"{name}={value}" for name, value in keys.items())
             place = location or f"{definition['StorageDescriptor']['Location'].rstrip('/')}/{below}"
             values = partition_values(definition, keys)
-            inputs.append({"Values": values, "StorageDescriptor": definition["StorageDescriptor"] | {"Location": place}})
+            inputs.append(
+                {"Values": values, "StorageDescriptor": definition["StorageDescriptor"] | {"Location": place}}
+            )
         answer = self.glue.batch_create_partition(
             DatabaseName=step.table.schema, TableName=step.table.name, PartitionInputList=inputs
         )

@@ -19,5 +19,3 @@ def database(athena: LocalAthena) -> Iterator[Database]:
     athena.client("glue").create_database(DatabaseInput={"Name": database.name})
     yield database
     athena.clear_faults()
-
-

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -76,8 +75,8 @@ class Request:
 class Execution:
     """A statement's way."""
 
+    id: str
     request: Request
-    id: str = field(default_factory=lambda: str(uuid.uuid4()))
     submitted: float = field(default_factory=time.time)
     completed: float | None = None
     state: State = State.QUEUED
@@ -160,9 +159,9 @@ class Runner:
         self.s3 = s3
         self.faults = faults
 
-    def start(self, request: Request) -> Execution:
+    def start(self, execution_id: str, request: Request) -> Execution:
         """Begin; comes back when the statement is parsed, and has `syntax_error` set if it cannot be."""
-        execution = Execution(request)
+        execution = Execution(execution_id, request)
         threading.Thread(target=self._run, args=(execution,), daemon=True).start()
         execution.parsed.wait(PARSE_SECONDS)
         return execution

@@ -93,6 +93,6 @@ class Database:
         """An Iceberg table of a query's rows."""
         partitioned = f", partitioning=ARRAY['{partitioning}']" if partitioning else ""
         return self.run(
-            f"create table \"{self.name}\".\"{name}\" with (table_type='ICEBERG', is_external=false, "
+            f'create table "{self.name}"."{name}" with (table_type=\'ICEBERG\', is_external=false, '
             f"location='{self.location(name)}'{partitioned}, format='PARQUET') as {query}"
         )

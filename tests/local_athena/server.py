@@ -89,8 +89,10 @@ def local_athena(folder: Path) -> Iterator[LocalAthena]:
         athena.work_groups.create(WORK_GROUP, results | {"EnforceWorkGroupConfiguration": False})
         with Server(api_port, athena) as server:
             threading.Thread(target=server.serve_forever, daemon=True).start()
-            yield local
-            server.shutdown()
+            try:
+                yield local
+            finally:
+                server.shutdown()
 
 
 def wait_for(url: str) -> None:

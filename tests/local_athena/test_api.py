@@ -11,7 +11,9 @@ from botocore.exceptions import ClientError
 
 from local_athena.queries import Database
 
-SLOW = "select count(*) from unnest(sequence(1, 5000)) a(x), unnest(sequence(1, 5000)) b(y), unnest(sequence(1, 200)) c(z)"
+SLOW = (
+    "select count(*) from unnest(sequence(1, 5000)) a(x), unnest(sequence(1, 5000)) b(y), unnest(sequence(1, 200)) c(z)"
+)
 
 
 def refusal(error: pytest.ExceptionInfo[ClientError]) -> tuple[str, str]:
@@ -34,7 +36,9 @@ def test_a_query_succeeds_with_rows_types_and_costs(database: Database) -> None:
 
 
 def test_the_bytes_scanned_are_those_of_the_columns_that_were_read(database: Database) -> None:
-    database.create_table("t", "select cast(uuid() as varchar) as wide, 1 as narrow from unnest(sequence(1, 20000)) u(i)")
+    database.create_table(
+        "t", "select cast(uuid() as varchar) as wide, 1 as narrow from unnest(sequence(1, 20000)) u(i)"
+    )
     wide, narrow = (database.do(f"select max({name}) from t").scanned_bytes for name in ("wide", "narrow"))
     assert wide > 400_000  # 16 random bytes a row cannot be packed further
     assert 0 < narrow < 10_000
@@ -139,7 +143,7 @@ def test_a_failure_has_a_name_a_category_and_a_type(
         ("selec 1", "Queries of this type are not supported"),
         ("select 1; select 2", "Only one sql statement is allowed. Got: select 1; select 2"),
         ("start transaction", "Queries of this type are not supported"),
-        ("drop table \"t\"", "FAILED: ParseException line 1:11"),
+        ('drop table "t"', "FAILED: ParseException line 1:11"),
         ("select '" + "é" * 131_072 + "'", "Member must have length less than or equal to 262144"),
     ],
     ids=["half", "misspelt", "two", "transaction", "quotes", "long"],
@@ -277,7 +281,10 @@ class TestMetadata:
         assert database.name in names
         found = client.get_table_metadata(CatalogName="awsdatacatalog", DatabaseName=database.name, TableName="t")
         table = found["TableMetadata"]
-        assert table["Columns"] == [{"Name": "a", "Type": "string", "Comment": "x"}, {"Name": "b", "Type": "array<int>"}]
+        assert table["Columns"] == [
+            {"Name": "a", "Type": "string", "Comment": "x"},
+            {"Name": "b", "Type": "array<int>"},
+        ]
         assert table["PartitionKeys"] == [{"Name": "p", "Type": "string"}]
         assert table["Parameters"]["location"] == database.location("t")
         listed = client.list_table_metadata(CatalogName="awsdatacatalog", DatabaseName=database.name)

@@ -59,7 +59,9 @@ FILES = {
                 {
                     "name": "an_hour_is_the_sum_of_its_flows",
                     "model": "totals",
-                    "given": [{"input": "ref('flows')", "rows": [{"hour": "x", "bytes": 1}, {"hour": "x", "bytes": 2}]}],
+                    "given": [
+                        {"input": "ref('flows')", "rows": [{"hour": "x", "bytes": 1}, {"hour": "x", "bytes": 2}]}
+                    ],
                     "expect": {"rows": [{"hour": "x", "bytes": 3}]},
                 }
             ],

@@ -109,7 +109,7 @@ STEPS: dict[str, tuple[str, Any]] = {
     ),
     "optimize some": (
         "OPTIMIZE d.t REWRITE DATA USING BIN_PACK WHERE day = 'x'",
-        Sql("alter table \"d\".\"t\" execute optimize WHERE day = 'x'"),
+        Sql('alter table "d"."t" execute optimize WHERE day = \'x\''),
     ),
     "vacuum": ("vacuum awsdatacatalog.d.t", Vacuum(T)),
     "vacuum, underscore": ("VACUUM d.`t`", Vacuum(T)),
@@ -126,7 +126,7 @@ STEPS: dict[str, tuple[str, Any]] = {
         CTAS,
         CreateTableAs(
             Sql(
-                "create table awsdatacatalog.\"d\".\"t\" with (location = 's3://b/d/t/1', "
+                'create table awsdatacatalog."d"."t" with (location = \'s3://b/d/t/1\', '
                 "partitioning = ARRAY['truncate(hour, 10)', 'bucket(id, 16)'], format = 'parquet', "
                 "extra_properties = map(ARRAY['vacuum_max_snapshot_age_seconds'], ARRAY['60'])) "
                 "as select 'a;b' as x",
@@ -152,7 +152,7 @@ STEPS: dict[str, tuple[str, Any]] = {
         "create table if not exists t as select 1 as a",
         CreateTableAs(
             Sql(
-                "create table if not exists hive.\"here\".\"t\" with (external_location = 's3://out/tables/1') "
+                'create table if not exists hive."here"."t" with (external_location = \'s3://out/tables/1\') '
                 "as select 1 as a"
             ),
             "select 1 as a",
@@ -231,7 +231,8 @@ def test_a_statement_becomes(statement: str, step: Any) -> None:
 
 def test_parquet_is_three_classes() -> None:
     plan = translate("create external table t (a int) stored as parquet location 's3://b'", CONTEXT)
-    assert isinstance(step := plan.steps[0], CreateTable)
+    step = plan.steps[0]
+    assert isinstance(step, CreateTable)
     storage = step.definition["StorageDescriptor"]
     found = (storage["SerdeInfo"]["SerializationLibrary"], storage["InputFormat"], storage["OutputFormat"])
     assert found == (PARQUET, PARQUET_INPUT, PARQUET_OUTPUT)

@@ -47,7 +47,11 @@ def test_writes_have_a_row_count_and_bytes_scanned(database: Database, connectio
 
 
 def test_pandas_reads_the_result_from_s3(connection: Any) -> None:
-    frame = connection.cursor(PandasCursor).execute("select 1 as a, 'x' as b union all select 2, null order by 1").as_pandas()
+    frame = (
+        connection.cursor(PandasCursor)
+        .execute("select 1 as a, 'x' as b union all select 2, null order by 1")
+        .as_pandas()
+    )
     assert frame["a"].tolist() == [1, 2]
     assert frame["b"].isna().tolist() == [False, True]
 

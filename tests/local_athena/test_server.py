@@ -55,7 +55,9 @@ def test_a_child_ends_with_its_parent(tmp_path: Path, how: signal.Signals) -> No
 
 
 def test_a_child_that_ignores_the_end_is_ended(tmp_path: Path) -> None:
-    stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
+    stubborn = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
+    )
     with child([sys.executable, "-c", stubborn], tmp_path / "log") as guard:
         wait_until(lambda: "deaf" in (tmp_path / "log").read_text(), 10)
         children = psutil.Process(guard.pid).children()
@@ -69,7 +71,9 @@ def test_the_command_is_ready_in_time_says_how_to_reach_it_and_ends_with_all_its
     # `athena` is asked for only because it skips where there is no Trino.
     started = time.monotonic()
     environment = os.environ | {"PYTHONPATH": str(TESTS), "TMPDIR": str(tmp_path)}
-    server = subprocess.Popen([sys.executable, "-m", "local_athena"], env=environment, stdout=subprocess.PIPE, text=True)
+    server = subprocess.Popen(
+        [sys.executable, "-m", "local_athena"], env=environment, stdout=subprocess.PIPE, text=True
+    )
     try:
         assert server.stdout is not None
         shown = dict(server.stdout.readline().strip().removeprefix("export ").split("=", 1) for _ in range(8))

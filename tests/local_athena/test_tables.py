@@ -55,7 +55,10 @@ def test_a_write_has_a_hundred_partitions_at_most(database: Database, transform:
 
 def test_a_hundred_partitions_are_allowed_in_each_kind_of_write(database: Database) -> None:
     hundred, more = MANY.format(count=100), f"{MANY.format(count=100)} union all select 'x', 0"
-    merge = "merge into t using ({rows}) s on t.p = s.p || '{suffix}' when not matched then insert (p, i) values (s.p || '{suffix}', s.i)"
+    merge = (
+        "merge into t using ({rows}) s on t.p = s.p || '{suffix}' "
+        "when not matched then insert (p, i) values (s.p || '{suffix}', s.i)"
+    )
     assert database.create_table("t", hundred, "p").update_count == 100
     assert database.do(f"insert into t select p || 'i', i from ({hundred})").update_count == 100
     assert database.do(merge.format(rows=hundred, suffix="m")).update_count == 100
@@ -117,7 +120,7 @@ def test_a_view_stays_with_the_version_it_names(database: Database) -> None:
 
 def test_a_moment_names_a_version_too(database: Database) -> None:
     database.create_table("t", "select 1 as a")
-    moment = database.do("select cast(max(committed_at) as varchar) from \"t$snapshots\"").rows[0][0]
+    moment = database.do('select cast(max(committed_at) as varchar) from "t$snapshots"').rows[0][0]
     time.sleep(0.01)
     database.do("insert into t values 2")
     assert database.rows(f"select a from t for timestamp as of timestamp '{moment}'") == [("1",)]
@@ -146,7 +149,9 @@ def test_vacuum_removes_files_that_no_table_knows(database: Database) -> None:
     put(database, "t/data/orphan.parquet", b"")
     time.sleep(1.1)
     database.do("vacuum t")
-    stored = database.local.client("s3").list_objects_v2(Bucket=database.local.bucket, Prefix=f"{database.name}/t/data/")
+    stored = database.local.client("s3").list_objects_v2(
+        Bucket=database.local.bucket, Prefix=f"{database.name}/t/data/"
+    )
     keys = [one["Key"] for one in stored["Contents"]]
     assert len(keys) == 1
     assert not any("orphan" in key for key in keys)
@@ -200,7 +205,9 @@ def test_lines_of_listed_objects_are_read_by_partition(database: Database) -> No
 def test_partitions_are_found_in_the_places_they_are_named_for(database: Database) -> None:
     for hour in ("a", "b"):
         put(database, f"e/hour={hour}/lines", b"x\n")
-    database.do(f"create external table e (line string) partitioned by (hour string) location '{database.location('e')}'")
+    database.do(
+        f"create external table e (line string) partitioned by (hour string) location '{database.location('e')}'"
+    )
     assert database.rows("select * from e") == []
     database.do("msck repair table e")
     assert database.rows("select * from e") == [("x", "a"), ("x", "b")]

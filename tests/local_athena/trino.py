@@ -27,6 +27,9 @@ START_SECONDS = 120.0
 LOOK = "200ms"
 """How long Trino may keep a question for the next page: a statement is looked at, and stopped, that often."""
 
+PARSE_LOOKS = 2
+"""After so many looks, what is still queued is queued for want of a place."""
+
 PARTITIONS_PER_WRITE = 100
 """Athena's limit. Trino has it for each writer; with one writer a statement (below) it is the statement's."""
 
@@ -49,6 +52,8 @@ SERVER = {
     "query.max-memory": "1GB",
     "query.max-memory-per-node": "1GB",
     "query.max-concurrent-queries": "20",  # what waits behind them is QUEUED, as in an account of one's own
+    # The types of a query are asked for with the query in a header, escaped.
+    "http-server.max-request-header-size": "4MB",
     "query.max-length": "2000000",
     "query.max-history": "100",
     "query.min-expire-age": "1m",
@@ -164,16 +169,18 @@ class Statement:
         self.engine = engine
         self.outcome = Outcome()
         self.next: str | None = None
+        self.looks = 0
 
     @property
     def is_parsed(self) -> bool:
-        """Whether Trino has taken it as SQL; analysis comes later."""
-        return self.next is None or "/queued/" not in self.next
+        """Whether Trino has taken it as SQL, which it does before it queues it; analysis comes later."""
+        return self.next is None or "/queued/" not in self.next or self.looks > PARSE_LOOKS
 
     def advance(self) -> bool:
         """Take the next page; whether there is another one. Raises TrinoError when the statement failed."""
         if self.next is not None:
             self.take(self.engine.call("GET", f"{self.next}?maxWait={LOOK}"))
+            self.looks += 1
         return self.next is not None
 
     def cancel(self) -> None:
