@@ -6,7 +6,6 @@ interpreter's lock. Everything is in memory, and gone when it ends.
 
 from __future__ import annotations
 
-import re
 import sys
 import threading
 from collections.abc import Callable
@@ -18,9 +17,6 @@ from moto.glue.exceptions import EntityNotFoundException, GlueClientError
 from moto.glue.responses import GlueResponse
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
-
-TYPE_NAMES = {"integer": "int"}
-"""Types as the catalog holds them, by the names that moto's partition filter knows."""
 
 _updates = threading.Lock()
 
@@ -95,9 +91,8 @@ _moto_cast = utils._cast
 
 
 def cast_partition_value(type_name: str, value: Any) -> Any:
-    """A partition's value by its type, for filters: moto knows neither `integer` nor types with a length."""
-    base = re.sub(r"\(.*", "", type_name.strip().lower())
-    return _moto_cast(TYPE_NAMES.get(base, base), value)
+    """A partition's value by its type, for filters: moto knows no types with a length."""
+    return _moto_cast(type_name.partition("(")[0].strip().lower(), value)
 
 
 def install_overlay() -> None:

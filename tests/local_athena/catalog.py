@@ -17,8 +17,8 @@ from local_athena.ddl import (
     Step,
     Table,
     Vacuum,
+    extra_properties,
     quote,
-    text_map,
     trino_column,
 )
 
@@ -38,7 +38,6 @@ INPUT_KEYS = (
 """What of a table Glue takes back in an update."""
 
 DEFAULT_MAX_SNAPSHOT_AGE_SECONDS = 432_000
-DEFAULT_MIN_SNAPSHOTS_TO_KEEP = 1
 
 
 class CatalogError(Exception):
@@ -59,7 +58,7 @@ class Catalog:
                 self.create_table(step)
             case SetProperties(table, properties) if self.is_iceberg(table):
                 kept = self.iceberg_properties(table) | dict(properties)
-                self.run(f"alter table {table.sql} set properties extra_properties = {text_map(kept)}")
+                self.run(f"alter table {table.sql} set properties extra_properties = {extra_properties(kept)}")
             case SetProperties(table, properties):
                 definition = self.definition(table)
                 self.update(table, definition | {"Parameters": definition.get("Parameters", {}) | dict(properties)})
@@ -157,14 +156,9 @@ class Catalog:
             raise CatalogError("NOT_SUPPORTED: VACUUM is supported for Iceberg tables only")
         given = self.iceberg_properties(table)
         age = int(given.get("vacuum_max_snapshot_age_seconds", DEFAULT_MAX_SNAPSHOT_AGE_SECONDS))
-        kept = int(given.get("vacuum_min_snapshots_to_keep", DEFAULT_MIN_SNAPSHOTS_TO_KEEP))
-        snapshots = f'"{table.schema}"."{table.name}$snapshots"'
-        # Trino 476 expires by age alone: that of the oldest one to keep, if that is older.
-        newest = f"select committed_at from {snapshots} order by committed_at desc limit {kept}"
-        oldest = self.run(f"select date_diff('second', min(committed_at), now()) + 1 from ({newest})")[0][0] or 0
-        expire = f"expire_snapshots(retention_threshold => {quote(f'{max(age, oldest)}s')})"
-        self.run(f"alter table {table.sql} execute {expire}")
-        self.run(f"alter table {table.sql} execute remove_orphan_files(retention_threshold => {quote(f'{age}s')})")
+        older = f"retention_threshold => {quote(f'{age}s')}"
+        self.run(f"alter table {table.sql} execute expire_snapshots({older})")
+        self.run(f"alter table {table.sql} execute remove_orphan_files({older})")
 
 
 def partition_values(definition: Mapping[str, Any], keys: Mapping[str, str]) -> list[str]:

@@ -288,7 +288,7 @@ def iceberg_properties(given: Mapping[str, str]) -> tuple[dict[str, str], dict[s
         else:
             raise SqlError(f"Table property '{name}' is not supported for Iceberg tables")
     if kept:
-        settings["extra_properties"] = text_map(kept)
+        settings["extra_properties"] = extra_properties(kept)
     return settings, session
 
 
@@ -673,7 +673,9 @@ def column_list(reader: Reader) -> list[dict[str, str]]:
 
 
 def type_name(reader: Reader) -> str:
-    """A type of Hive's: a word, and what stands in brackets after it."""
+    """A type of Hive's: a word, and what stands in brackets after it. `integer` is of queries only, in Athena too."""
+    if reader.current.is_word("integer"):
+        raise reader.error()
     text = reader.next().text.lower()
     depth = 0
     while depth or reader.current.is_symbol("(") or reader.current.is_symbol("<"):
@@ -750,7 +752,10 @@ def unquoted(expression: str) -> str:
     return expression
 
 
-def text_map(values: Mapping[str, str]) -> str:
-    """A map of texts, as Trino writes one."""
+def extra_properties(kept: Mapping[str, str]) -> str:
+    """Athena's own properties as a map of Trino's; one of them has a name of Iceberg's, by which Trino goes, too."""
+    values = dict(kept)
+    if fewest := kept.get("vacuum_min_snapshots_to_keep"):
+        values["history.expire.min-snapshots-to-keep"] = fewest
     names, texts = ", ".join(map(quote, values)), ", ".join(map(quote, values.values()))
     return f"map(ARRAY[{names}], ARRAY[{texts}])"

@@ -306,6 +306,7 @@ REFUSED = {
         "as select 1 as a",
         "Table property 'sorted_by' is not supported for Iceberg tables",
     ),
+    "a query's type": ("create external table t (a integer) location 's3://b'", "near 'integer'"),
     "another catalog": ("drop table other.d.t", "there is no catalog of 'other.d.t'"),
     "optimize by halves": ("optimize d.t", "near '<EOF>'"),
 }

@@ -215,7 +215,7 @@ def test_partitions_are_found_in_the_places_they_are_named_for(database: Databas
 
 def test_partitions_are_pruned_by_numbers_and_texts_with_a_length(database: Database) -> None:
     database.do(
-        f"create external table e (line string) partitioned by (n integer, v varchar(9), d decimal(5,2)) "
+        f"create external table e (line string) partitioned by (n int, v varchar(9), d decimal(5,2)) "
         f"location '{database.location('e')}'"
     )
     for number in (1, 2):
