@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
-END_SECONDS = 10.0
+END_SECONDS = 5.0
 LOOK_SECONDS = 0.2
 
 

@@ -89,10 +89,13 @@ class Database:
     def rows(self, query: str) -> list[tuple[str | None, ...]]:
         return sorted(self.do(query).rows, key=repr)
 
-    def create_table(self, name: str, query: str, partitioning: str = "") -> Answer:
-        """An Iceberg table of a query's rows."""
+    def creation(self, name: str, query: str, partitioning: str = "") -> str:
+        """The statement that makes an Iceberg table of a query's rows."""
         partitioned = f", partitioning=ARRAY['{partitioning}']" if partitioning else ""
-        return self.run(
+        return (
             f'create table "{self.name}"."{name}" with (table_type=\'ICEBERG\', is_external=false, '
             f"location='{self.location(name)}'{partitioned}, format='PARQUET') as {query}"
         )
+
+    def create_table(self, name: str, query: str, partitioning: str = "") -> Answer:
+        return self.do(self.creation(name, query, partitioning))
