@@ -101,6 +101,12 @@ def test_types_that_athena_has_no_iceberg_tables_of_are_refused(
     database.create_table("t", "select cast(now() as timestamp(6)) as a")
 
 
+def test_a_table_is_made_by_a_statement_as_long_as_athena_takes(database: Database) -> None:
+    literal = "'" + "{} " * 80_000 + "'"
+    assert database.create_table("t", f"select length({literal}) as a").execution["StatementType"] == "DDL"
+    assert database.rows("select a from t") == [("240000",)]
+
+
 def test_a_view_stays_with_the_version_it_names(database: Database) -> None:
     database.create_table("t", "select 1 as a")
     first = snapshots(database, "t")[0]
