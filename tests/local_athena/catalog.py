@@ -104,6 +104,12 @@ class Catalog:
                     f"FAILED: Execution Error. AlreadyExistsException: Table {step.definition['Name']} already exists."
                 ) from None
 
+    def describe_view(self, table: Table, columns: list[dict[str, str]]) -> None:
+        """Tell Glue the columns of a view: clients that ask Glue, dbt-athena among them, find them there in Athena."""
+        definition = self.definition(table)
+        storage = definition.get("StorageDescriptor", {}) | {"Columns": columns}
+        self.update(table, definition | {"StorageDescriptor": storage})
+
     def set_columns(self, table: Table, columns: list[Any]) -> None:
         definition = self.definition(table)
         if self.is_iceberg(table):

@@ -13,6 +13,7 @@ from typing import Any
 
 from local_athena.sql import Kind, Reader, SqlError, Token, single_statement
 from local_athena.trino import HIVE_CATALOG, ICEBERG_CATALOG
+from local_athena.types import trino_type
 
 QUERY_WORDS = ("select", "with", "values", "(")
 WRITES = {"insert": "INSERT", "delete": "DELETE", "update": "UPDATE", "merge": "MERGE"}
@@ -39,9 +40,6 @@ LAZY_SIMPLE = "org.apache.hadoop.hive.serde2.lazy.LazySimpleSerDe"
 PARQUET_INPUT = "org.apache.hadoop.hive.ql.io.parquet.MapredParquetInputFormat"
 PARQUET_OUTPUT = "org.apache.hadoop.hive.ql.io.parquet.MapredParquetOutputFormat"
 PARQUET = "org.apache.hadoop.hive.ql.io.parquet.serde.ParquetHiveSerDe"
-
-TYPES = {"string": "varchar", "int": "integer", "float": "real", "binary": "varbinary", "timestamp": "timestamp(6)"}
-"""Hive's types as Trino's, for Iceberg tables; the others have the same name."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +69,15 @@ class CreateTableAs:
     sql: Sql
     query: str
     is_iceberg: bool
+
+
+@dataclass(frozen=True)
+class CreateView:
+    """A statement for Trino, and the query whose columns Glue is told after it: Athena tells it, Trino does not."""
+
+    sql: Sql
+    query: str
+    table: Table
 
 
 @dataclass(frozen=True)
@@ -141,6 +148,7 @@ class Vacuum:
 Step = (
     Sql
     | CreateTableAs
+    | CreateView
     | CreateTable
     | SetProperties
     | AddColumns
@@ -223,11 +231,14 @@ def drop_schema(reader: Reader, context: Context) -> Plan:
 # Views: Trino's language in Athena too
 
 
-def as_it_is(detail: str) -> Callable[[Reader, Context], Plan]:
-    def read(reader: Reader, context: Context) -> Plan:
-        return Plan("DDL", detail, (Sql(reader.sql),))
+def create_view(reader: Reader, context: Context) -> Plan:
+    table = named(dotted(reader, Kind.QUOTED), context)
+    reader.expect("as")
+    return Plan("DDL", "CREATE_VIEW", (CreateView(Sql(reader.sql), reader.rest(), table),))
 
-    return read
+
+def drop_view(reader: Reader, context: Context) -> Plan:
+    return Plan("DDL", "DROP_VIEW", (Sql(reader.sql),))
 
 
 # Tables
@@ -550,12 +561,12 @@ STATEMENTS: Mapping[str, Callable[[Reader, Context], Plan]] = {
     "create schema": create_schema,
     "create external table": create_external_table,
     "create table": create_table,
-    "create view": as_it_is("CREATE_VIEW"),
-    "create or replace view": as_it_is("CREATE_VIEW"),
+    "create view": create_view,
+    "create or replace view": create_view,
     "drop database": drop_schema,
     "drop schema": drop_schema,
     "drop table": drop_table,
-    "drop view": as_it_is("DROP_VIEW"),
+    "drop view": drop_view,
     "alter table": alter_table,
     "optimize": optimize,
     "vacuum": vacuum,
@@ -714,30 +725,6 @@ def partition_keys(reader: Reader) -> dict[str, str]:
         keys[name] = reader.next().value
         reader.accept(",")
     return keys
-
-
-def trino_type(hive: str) -> str:
-    """A type of Hive's as Trino's: `array<int>` is `array(integer)`, `struct<a:string>` is `row(a varchar)`."""
-    name, bracket, inner = hive.partition("<")
-    if not bracket:
-        return TYPES.get(name, name)
-    parts = [part.strip() for part in split_arguments(inner.rstrip()[:-1])]
-    if name == "struct":
-        fields = (part.partition(":") for part in parts)
-        return f"row({', '.join(f'{key} {trino_type(value)}' for key, _, value in fields)})"
-    return f"{name}({', '.join(map(trino_type, parts))})"
-
-
-def split_arguments(text: str) -> list[str]:
-    """Split at commas that are in no bracket."""
-    parts, depth = [""], 0
-    for character in text:
-        depth += (character in "<(") - (character in ">)")
-        if character == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return parts
 
 
 def quote(value: str) -> str:

@@ -11,10 +11,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from local_athena.catalog import Catalog, CatalogError
-from local_athena.ddl import CreateTableAs, Plan, Sql, Step, quote
+from local_athena.ddl import CreateTableAs, CreateView, Plan, Sql, Step, quote
 from local_athena.faults import Faults
 from local_athena.results import column_info, csv, plain, text_of
 from local_athena.trino import Engine, Outcome, TrinoError
+from local_athena.types import UnsupportedTypeError, check_iceberg_type, hive_type
 
 PARSE_SECONDS = 5.0
 """How long a call waits for the parser: Athena refuses what cannot be parsed before it has an id."""
@@ -203,13 +204,19 @@ class Runner:
             case Sql():
                 self._keep(self._query(step, execution), execution)
             case CreateTableAs(sql, query, is_iceberg):
-                self._check_types(query, is_iceberg, execution)
+                self._columns(query, execution, is_iceberg=is_iceberg)
                 self._keep(self._query(sql, execution), execution)
+            case CreateView(sql, query, table):
+                columns = self._columns(query, execution)
+                self._keep(self._query(sql, execution), execution)
+                self._catalog(execution).describe_view(table, columns)
             case _:
                 execution.parsed.set()
                 execution.state = State.RUNNING
-                catalog = Catalog(self.glue, lambda text: self._query(Sql(text), execution).rows)
-                execution.rows += catalog.carry_out(step)
+                execution.rows += self._catalog(execution).carry_out(step)
+
+    def _catalog(self, execution: Execution) -> Catalog:
+        return Catalog(self.glue, lambda text: self._query(Sql(text), execution).rows)
 
     def _query(self, sql: Sql, execution: Execution) -> Outcome:
         request = execution.request
@@ -242,20 +249,17 @@ class Runner:
                 cancel()
             raise Cancelled("Query cancelled! : Bytes scanned limit was exceeded")
 
-    def _check_types(self, query: str, is_iceberg: bool, execution: Execution) -> None:
-        """Athena makes no table with these types; Trino 476 does, or changes them silently."""
-        types = self.engine.output_types(query, execution.request.database)
-        for name, type_name in types.items():
-            if "with time zone" in type_name:
-                raise TrinoError("NOT_SUPPORTED", "USER_ERROR", f"Unsupported Hive type: {type_name} (column {name})")
-            if not is_iceberg:
-                continue
-            if "timestamp(" in type_name and "timestamp(6)" not in type_name:
-                precision = type_name.partition("timestamp(")[2].partition(")")[0]
-                message = f'Timestamp precision ({precision}) not supported for Iceberg. Use "timestamp(6)" instead.'
-                raise TrinoError("NOT_SUPPORTED", "USER_ERROR", message)
-            if type_name in ("tinyint", "smallint") or type_name.startswith("char("):
-                raise TrinoError("NOT_SUPPORTED", "USER_ERROR", f"Type not supported for Iceberg: {type_name}")
+    def _columns(self, query: str, execution: Execution, *, is_iceberg: bool = False) -> list[dict[str, str]]:
+        """The columns that a table or view of a query would have in Glue; Athena makes none with types Hive lacks."""
+        columns = []
+        for name, type_name in self.engine.output_types(query, execution.request.database).items():
+            try:
+                if is_iceberg:
+                    check_iceberg_type(type_name)
+                columns.append({"Name": name, "Type": hive_type(type_name)})
+            except UnsupportedTypeError as error:
+                raise TrinoError("NOT_SUPPORTED", "USER_ERROR", str(error)) from error
+        return columns
 
     def _keep(self, outcome: Outcome, execution: Execution) -> None:
         signatures = [column.signature for column in outcome.columns]

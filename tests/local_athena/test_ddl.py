@@ -15,6 +15,7 @@ from local_athena.ddl import (
     Context,
     CreateTable,
     CreateTableAs,
+    CreateView,
     DropPartitions,
     ReplaceColumns,
     SetProperties,
@@ -23,9 +24,9 @@ from local_athena.ddl import (
     Table,
     Vacuum,
     translate,
-    trino_type,
 )
 from local_athena.sql import SqlError
+from local_athena.types import UnsupportedTypeError, hive_type, trino_type
 
 HEADER = '-- /* {"app": "dbt", "node_id": "model.lake.t; drop"} */\n/* it\'s */ '
 CONTEXT = Context(schema="here", tables_location="s3://out/tables/1")
@@ -246,13 +247,17 @@ def test_parquet_is_three_classes() -> None:
         "insert into d.t (a) (select 1)",
         "merge into d.t using s on false when not matched then insert values (1)",
         "explain select 1",
-        'create or replace view "awsdatacatalog"."d"."v" as select 1 as a',
         'drop view if exists "d"."v"',
     ],
 )
-def test_queries_writes_and_views_go_through_as_they_are(statement: str) -> None:
+def test_queries_and_writes_go_through_as_they_are(statement: str) -> None:
     text = HEADER + statement
     assert translate(text + " ;\n", CONTEXT).steps == (Sql(text + " "),)
+
+
+def test_a_view_goes_through_and_glue_is_told_its_columns() -> None:
+    statement = HEADER + 'create or replace view\n  "awsdatacatalog"."d"."t"\nas\n  -- it is\n  select 1 as a'
+    assert translate(statement, CONTEXT).steps == (CreateView(Sql(statement), "select 1 as a", T),)
 
 
 KINDS = {
@@ -330,11 +335,25 @@ def test_a_work_group_that_insists_on_its_place_refuses_another_for_hives_tables
     ("hive", "trino"),
     [
         ("string", "varchar"),
+        ("bigint", "bigint"),
+        ("varchar(9)", "varchar(9)"),
         ("timestamp", "timestamp(6)"),
         ("decimal(10,2)", "decimal(10,2)"),
         ("map<string,array<int>>", "map(varchar, array(integer))"),
         ("struct<a:int,b:struct<c:binary>>", "row(a integer, b row(c varbinary))"),
     ],
 )
-def test_a_type_of_hives_is_one_of_trinos(hive: str, trino: str) -> None:
-    assert trino_type(hive) == trino
+def test_a_type_of_hives_is_one_of_trinos_and_back(hive: str, trino: str) -> None:
+    assert (trino_type(hive), hive_type(trino)) == (trino, hive)
+
+
+def test_any_precision_is_hives_timestamp() -> None:
+    assert hive_type("array(timestamp(3))") == "array<timestamp>"
+
+
+@pytest.mark.parametrize(
+    "trino", ["timestamp(3) with time zone", "json", "unknown", "ipaddress", "array(uuid)", "row(time(3))"]
+)
+def test_a_type_that_hive_lacks_is_refused(trino: str) -> None:
+    with pytest.raises(UnsupportedTypeError):
+        hive_type(trino)

@@ -88,7 +88,10 @@ def test_hives_tables_have_the_same_limit(database: Database) -> None:
     [
         ("timestamp '2026-01-01 00:00:00'", "Timestamp precision (0) not supported for Iceberg."),
         ("cast('2026-01-01' as timestamp)", "Timestamp precision (3) not supported for Iceberg."),
-        ("now()", "Unsupported Hive type: timestamp(3) with time zone"),
+        ("now()", "Timestamp precision (3) not supported for Iceberg."),
+        ("cast(now() as timestamp(6) with time zone)", "Unsupported Hive type: timestamp(6) with time zone"),
+        ("null", "Unsupported Hive type: unknown"),
+        ("cast('::1' as ipaddress)", "Unsupported Hive type: ipaddress"),
         ("cast(1 as smallint)", "Type not supported for Iceberg: smallint"),
     ],
 )
@@ -119,7 +122,10 @@ def test_a_view_stays_with_the_version_it_names(database: Database) -> None:
     database.do(f'create or replace view {name} as select a from "{database.name}"."t" for version as of {second}')
     assert database.rows("select a from v") == [("1",), ("2",)]
     glue = database.local.client("glue")
-    assert glue.get_table(DatabaseName=database.name, Name="v")["Table"]["TableType"] == "VIRTUAL_VIEW"
+    view = glue.get_table(DatabaseName=database.name, Name="v")["Table"]
+    assert (view["TableType"], view["StorageDescriptor"]["Columns"]) == ("VIRTUAL_VIEW", [{"Name": "a", "Type": "int"}])
+    refused = database.run("create view w as select now() as a")
+    assert refused.reason == "NOT_SUPPORTED: Unsupported Hive type: timestamp(3) with time zone"
     database.do("drop view v")
     assert database.rows("show tables") == [("t",)]
 
