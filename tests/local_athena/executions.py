@@ -254,9 +254,9 @@ class Runner:
         columns = []
         for name, type_name in self.engine.output_types(query, execution.request.database).items():
             try:
+                columns.append({"Name": name, "Type": hive_type(type_name)})
                 if is_iceberg:
                     check_iceberg_type(type_name)
-                columns.append({"Name": name, "Type": hive_type(type_name)})
             except UnsupportedTypeError as error:
                 raise TrinoError("NOT_SUPPORTED", "USER_ERROR", str(error)) from error
         return columns

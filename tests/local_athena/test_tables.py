@@ -88,7 +88,7 @@ def test_hives_tables_have_the_same_limit(database: Database) -> None:
     [
         ("timestamp '2026-01-01 00:00:00'", "Timestamp precision (0) not supported for Iceberg."),
         ("cast('2026-01-01' as timestamp)", "Timestamp precision (3) not supported for Iceberg."),
-        ("now()", "Timestamp precision (3) not supported for Iceberg."),
+        ("now()", "Unsupported Hive type: timestamp(3) with time zone"),
         ("cast(now() as timestamp(6) with time zone)", "Unsupported Hive type: timestamp(6) with time zone"),
         ("null", "Unsupported Hive type: unknown"),
         ("cast('::1' as ipaddress)", "Unsupported Hive type: ipaddress"),
