@@ -136,6 +136,17 @@ class TestExecute:
 
 
 class TestKill:
+    @pytest.fixture(autouse=True)
+    def _others_are_not_this_tests(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Servers of other tests are children of this process as well."""
+        others = set(psutil.Process().children(recursive=True))
+        children = psutil.Process.children
+
+        def started_since(process: psutil.Process, *, recursive: bool = False) -> list[psutil.Process]:
+            return [child for child in children(process, recursive) if child not in others]
+
+        monkeypatch.setattr(psutil.Process, "children", started_since)
+
     def _child(self) -> psutil.Process:
         return psutil.Process(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]).pid)
 

@@ -6,6 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from flowlake.lake.duck import connect
+from flowlake.lake.ledger import HourState, StagingState, begun_hours, ensure_ledger, mark_hours, mark_staging
+from flowlake.lake.overtaken import OvertakenHour, record, recorded_hours, widened
+from flowlake.lake.windows import Window
 from flowlake.steps import run_step
 
 HOURS = ("2026-11-20T12", "2026-11-20T13", "2026-11-20T14", "2026-11-20T15")
@@ -46,3 +50,37 @@ def test_objects_that_are_overwritten_leave_what_one_clean_run_leaves(
     clean = make_lake(tmp_path / "clean", logs.root)
     clean.build(HOURS[0], HOURS[3])
     assert_same_tables(lake, clean)
+
+
+def test_a_record_that_nobody_cures_does_not_widen_the_runs_of_later_days(
+    tmp_path: Path, make_lake: Callable[..., Any]
+) -> None:
+    lake = make_lake(tmp_path, tmp_path)
+    found_by = Window.parse("2026-11-20T15", "2026-11-20T16")
+    record(lake.settings, found_by, [OvertakenHour("2026-11-20T12", 1, "s3://bucket/key")])
+
+    def works_on(start: str, end: str) -> str:
+        window = Window.parse(start, end)
+        return str(widened(window, recorded_hours(lake.settings, window)))
+
+    assert works_on("2026-11-20T15", "2026-11-20T16") == "2026-11-20T12/2026-11-20T16"
+    assert works_on("2026-11-21T16", "2026-11-21T17") == "2026-11-20T12/2026-11-21T17"
+    assert works_on("2026-11-21T17", "2026-11-21T18") == "2026-11-21T17/2026-11-21T18"
+    assert works_on("2026-11-20T10", "2026-11-20T12") == "2026-11-20T10/2026-11-20T12"
+    assert works_on("2026-11-20T10", "2026-11-20T14") == "2026-11-20T10/2026-11-20T14"
+
+
+def test_a_run_goes_on_with_what_it_staged_when_another_one_cured_the_record(
+    tmp_path: Path, make_lake: Callable[..., Any]
+) -> None:
+    lake = make_lake(tmp_path, tmp_path)
+    with connect(lake.settings, read_only=False) as connection:
+        assert begun_hours(connection, "late", "2026-11-20T16") == ()
+        ensure_ledger(connection)
+        # Staged from 12 on, for a record; then another run has cured 12 and 13, and released it.
+        mark_staging(connection, Window.parse("2026-11-20T12", "2026-11-20T17"), StagingState.BUILDING, "late")
+        early = Window.parse("2026-11-20T12", "2026-11-20T14")
+        mark_staging(connection, early, StagingState.PASSED, "early")
+        mark_hours(connection, early, HourState.VALIDATED, "early")
+        assert begun_hours(connection, "late", "2026-11-20T16") == ("2026-11-20T14", "2026-11-20T15")
+        assert begun_hours(connection, "another", "2026-11-20T16") == ()
