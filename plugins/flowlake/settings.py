@@ -55,6 +55,9 @@ class Target(StrEnum):
     """The engine that a lake runs on."""
 
     DUCKDB = "duckdb"
+    """DuckDB on a DuckLake, on one machine."""
+    ATHENA = "athena"
+    """Amazon Athena on Iceberg tables, the Glue Data Catalog and S3."""
 
 
 class Arrival(StrEnum):
@@ -93,6 +96,29 @@ def _uri(value: str) -> str:
         message = "must be a folder or s3://bucket/prefix"
         raise ValueError(message)
     return value.rstrip("/") if scheme else value
+
+
+def _location(value: str) -> str:
+    if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_.=-]+)*/?", value):
+        message = (
+            f"{value!r} is no place for tables: write s3://bucket/prefix, of letters, digits, dots, dashes, underscores"
+        )
+        raise ValueError(message)
+    return value.rstrip("/")
+
+
+def _database(value: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,99}", value):
+        message = f"{value!r} must be lower-case letters, digits and underscores, and start with a letter"
+        raise ValueError(message)
+    return value
+
+
+def _work_group(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,128}", value):
+        message = f"{value!r} is no name of a work group"
+        raise ValueError(message)
+    return value
 
 
 def _lake_path(value: Path) -> Path:
@@ -285,6 +311,25 @@ class LakeSettings:
 
 
 @dataclass(frozen=True)
+class AthenaSettings:
+    """Where the lake is when its target is Athena. Credentials and the region come as everywhere in the AWS SDK."""
+
+    location: str = _checked(_location)
+    """Below it lie the raw layer, the tables, and the results of queries (`s3://bucket/prefix`)."""
+    database: str = _checked(_database, "flowlake")
+    """The Glue database that people read. What flowlake writes is beside it: `<database>_staging` and so on."""
+    work_group: str = _checked(_work_group, "primary")
+    threads: int = _checked(_between(1, 20), 4)
+    """How many models are built at the same time."""
+    aws_conn_id: str | None = None
+    """The Airflow connection whose credentials a DAG's tasks use."""
+
+    def schema(self, name: str) -> str:
+        """The Glue database of a schema (`core`, `ops`, …); of `flowlake` the one that people read."""
+        return self.database if name == "flowlake" else f"{self.database}_{name}"
+
+
+@dataclass(frozen=True)
 class Gates:
     """The thresholds of the gates. Shares lie between 0 and 1."""
 
@@ -318,6 +363,7 @@ class Settings:
     sources: tuple[Source, ...]
     lake: LakeSettings
     target: Target = Target.DUCKDB
+    athena: AthenaSettings | None = None
     gates: Gates = field(default_factory=Gates)
     maintenance: Maintenance = field(default_factory=Maintenance)
     nat_gateways: tuple[str, ...] = _checked(_each(_nat_gateway), ())
@@ -351,6 +397,7 @@ def load_settings(path: Path | None = None, environ: Mapping[str, str] = os.envi
         except ValueError:
             message = f"{TARGET_VARIABLE}: {_not_one_of(target, [member.value for member in Target])}"
             raise SettingsError(message) from None
+    _check_target(settings, config)
     if lake_path:
         try:
             _lake_path(Path(lake_path))
@@ -530,6 +577,23 @@ def _check_sources(sources: tuple[Source, ...]) -> None:
         for key in ("role_arn", "aws_conn_id"):
             if getattr(source, key) and not source.is_s3:
                 raise _KeyPathError(f"sources[{index}].{key}", "is only for s3:// sources")
+
+
+def _check_target(settings: Settings, config: Path) -> None:
+    if settings.target is not Target.ATHENA:
+        return
+    problem = None
+    if settings.athena is None:
+        problem = "athena: is missing: the target athena needs athena.location (s3://bucket/prefix)"
+    elif settings.lake.catalog is not None:
+        problem = "lake.catalog: is only for the target duckdb; Athena's catalogue is Glue"
+    else:
+        folders = [index for index, source in enumerate(settings.sources) if not source.is_s3]
+        if folders:
+            problem = f"sources[{folders[0]}].uri: Athena reads buckets only: write s3://bucket/prefix"
+    if problem:
+        message = f"{problem} (in {config})"
+        raise SettingsError(message)
 
 
 def _join(path: str, name: str) -> str:

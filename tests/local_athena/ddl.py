@@ -13,7 +13,7 @@ from typing import Any
 
 from local_athena.sql import Kind, Reader, SqlError, Token, single_statement
 from local_athena.trino import HIVE_CATALOG, ICEBERG_CATALOG
-from local_athena.types import trino_type
+from local_athena.type_names import trino_type
 
 QUERY_WORDS = ("select", "with", "values", "(")
 WRITES = {"insert": "INSERT", "delete": "DELETE", "update": "UPDATE", "merge": "MERGE"}

@@ -15,7 +15,7 @@ from local_athena.ddl import CreateTableAs, CreateView, Plan, Sql, Step, quote
 from local_athena.faults import Faults
 from local_athena.results import column_info, csv, plain, text_of
 from local_athena.trino import Engine, Outcome, TrinoError
-from local_athena.types import UnsupportedTypeError, check_iceberg_type, hive_type
+from local_athena.type_names import UnsupportedTypeError, check_iceberg_type, hive_type
 
 PARSE_SECONDS = 5.0
 """How long a call waits for the parser: Athena refuses what cannot be parsed before it has an id."""

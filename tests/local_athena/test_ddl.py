@@ -26,7 +26,7 @@ from local_athena.ddl import (
     translate,
 )
 from local_athena.sql import SqlError
-from local_athena.types import UnsupportedTypeError, hive_type, trino_type
+from local_athena.type_names import UnsupportedTypeError, hive_type, trino_type
 
 HEADER = '-- /* {"app": "dbt", "node_id": "model.lake.t; drop"} */\n/* it\'s */ '
 CONTEXT = Context(schema="here", tables_location="s3://out/tables/1")

@@ -1,0 +1,136 @@
+"""The lake's own small files (ledgers, manifests, formats), in a folder or below a prefix of a bucket.
+
+Each is written whole, so that no reader meets half of one. Paths are relative to the lake and made by flowlake alone.
+"""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from flowlake.lake.aws import athena_settings, aws_errors, client, error_code, pages
+from flowlake.settings import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from flowlake.settings import Settings
+
+
+class Files(Protocol):
+    """Where the lake's own files lie."""
+
+    def read(self, path: str) -> bytes | None:
+        """A file's content, None when it is not there."""
+
+    def write(self, path: str, content: bytes) -> None:
+        """Put a file in place, whole."""
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """Remove files; one that is not there is none to remove."""
+
+    def list(self, folder: str) -> Iterator[str]:
+        """The paths of all files below a folder, in no order."""
+
+    def uri(self, path: str) -> str:
+        """The address of a file for the engine."""
+
+
+class LocalFiles:
+    """Files below a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        """The folder is made with the first file."""
+        self._folder = folder
+
+    def read(self, path: str) -> bytes | None:
+        """See `Files`."""
+        try:
+            return (self._folder / path).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def write(self, path: str, content: bytes) -> None:
+        """See `Files`: under a name that every reader skips, then moved."""
+        place = self._folder / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        temporary = place.with_name(f".{place.name}{uuid.uuid4().hex}.tmp")
+        try:
+            temporary.write_bytes(content)
+            temporary.replace(place)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """See `Files`; a folder that becomes empty goes too."""
+        for path in paths:
+            place = self._folder / path
+            place.unlink(missing_ok=True)
+            if place.parent != self._folder and place.parent.is_dir() and not any(place.parent.iterdir()):
+                place.parent.rmdir()
+
+    def list(self, folder: str) -> Iterator[str]:
+        """See `Files`."""
+        for place in (self._folder / folder).rglob("*"):
+            if place.is_file() and not place.name.startswith("."):
+                yield str(place.relative_to(self._folder))
+
+    def uri(self, path: str) -> str:
+        """See `Files`."""
+        return str(self._folder / path)
+
+
+class S3Files:
+    """Files below a prefix of a bucket."""
+
+    def __init__(self, location: str, s3: Any = None) -> None:
+        """`location` is s3://bucket/prefix."""
+        self._location = location
+        self._bucket, _, prefix = location.removeprefix("s3://").partition("/")
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._s3 = s3 or client("s3")
+
+    def read(self, path: str) -> bytes | None:
+        """See `Files`. Raises AwsError."""
+        with aws_errors(f"read {self.uri(path)}"):
+            try:
+                content: bytes = self._s3.get_object(Bucket=self._bucket, Key=self._prefix + path)["Body"].read()
+            except self._s3.exceptions.ClientError as error:
+                if error_code(error) in ("NoSuchKey", "404"):
+                    return None
+                raise
+            return content
+
+    def write(self, path: str, content: bytes) -> None:
+        """See `Files`. Raises AwsError."""
+        with aws_errors(f"write {self.uri(path)}"):
+            self._s3.put_object(Bucket=self._bucket, Key=self._prefix + path, Body=content)
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """See `Files`. Raises AwsError."""
+        keys = [{"Key": self._prefix + path} for path in paths]
+        for start in range(0, len(keys), 1000):
+            with aws_errors(f"delete files below {self._location}"):
+                self._s3.delete_objects(
+                    Bucket=self._bucket, Delete={"Objects": keys[start : start + 1000], "Quiet": True}
+                )
+
+    def list(self, folder: str) -> Iterator[str]:
+        """See `Files`. Raises AwsError."""
+        with aws_errors(f"list {self.uri(folder)}"):
+            prefix = f"{self._prefix}{folder.rstrip('/')}/"
+            for item in pages(self._s3, "list_objects_v2", "Contents", Bucket=self._bucket, Prefix=prefix):
+                yield item["Key"][len(self._prefix) :]
+
+    def uri(self, path: str) -> str:
+        """See `Files`."""
+        return f"{self._location}/{path}"
+
+
+def open_files(settings: Settings) -> Files:
+    """The lake's own files: in its folder, or below `athena.location`. Raises AwsError."""
+    if settings.target is Target.ATHENA:
+        return S3Files(athena_settings(settings).location)
+    return LocalFiles(settings.lake.path)
