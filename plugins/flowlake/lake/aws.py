@@ -35,7 +35,8 @@ def client(service: str) -> Any:
 
     config = Config(retries={"mode": "standard", "max_attempts": 8}, max_pool_connections=32)
     try:
-        return boto3.session.Session().client(service, config=config)
+        session: Any = boto3.session.Session()
+        return session.client(service, config=config)
     except BotoCoreError as error:
         raise AwsError(f"{service} cannot be reached: {explain(error)}") from None
 
