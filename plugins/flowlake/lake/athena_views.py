@@ -124,6 +124,14 @@ def _move(lake: AthenaLake, table: PublishedTable, snapshots: Mapping[str, int])
     lake.run(f"CREATE OR REPLACE VIEW {lake.table('flowlake', table.name)} AS {query}")
 
 
+def move_view(lake: AthenaLake, name: str, snapshot: int) -> None:
+    """Pin a published view, as it stands, to another snapshot of its table. Raises AthenaError, AwsError."""
+    query = _definition(lake.glue_table("flowlake", name))
+    if query is not None and _PIN.search(query):
+        pinned = _PIN.sub(f"FOR VERSION AS OF {snapshot}", query)
+        lake.run(f"CREATE OR REPLACE VIEW {lake.table('flowlake', name)} AS {pinned}")
+
+
 def _drop_others(lake: AthenaLake, names: set[str]) -> None:
     for name in _views(lake).keys() - names:
         lake.run(f"DROP VIEW IF EXISTS {lake.table('flowlake', name)}")
