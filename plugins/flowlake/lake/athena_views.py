@@ -75,6 +75,12 @@ def publish(settings: Settings, manifest: Path) -> Published:
     return Published(version, tables)
 
 
+def published_number(settings: Settings) -> int | None:
+    """The number of the last publish, None before the first one. Raises AwsError."""
+    content = open_files(settings).read(RECORD)
+    return int(json.loads(content)["version"]) if content else None
+
+
 def published_snapshots(settings: Settings) -> Mapping[str, int]:
     """The snapshot that each published table's view shows, as the views stand. Raises AwsError."""
     lake = AthenaLake(settings)
