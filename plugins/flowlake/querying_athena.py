@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from flowlake.lake.aws import athena_settings, aws_errors
+from flowlake.lake.aws import athena_settings, aws_errors, region
 from flowlake.lake.objects import shown
 from flowlake.querying import QueryError, Result, unique_names
 
@@ -45,6 +45,7 @@ def open_query_on_athena(settings: Settings, sql: str) -> Iterator[Result]:
         connection: Any = connect(
             work_group=athena.work_group,
             schema_name=athena.database,
+            region_name=region(),
             s3_staging_dir=f"{athena.location}/results/",
             poll_interval=0.2,
         )

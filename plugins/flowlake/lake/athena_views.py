@@ -67,11 +67,19 @@ def publish(settings: Settings, manifest: Path) -> Published:
             "snapshots": snapshots,
         }
         lake.ensure_databases(["flowlake"])
-        files.write(RECORD, json.dumps(moved, indent=1).encode())
-        for wave in _waves(tables):
+        files.write(RECORD, json.dumps(moved | {"queries": record.get("queries", {})}, indent=1).encode())
+        core = [table for table in pinned if table.name.startswith(("fct_", "dim_"))]
+        for wave in (core, [table for table in pinned if table not in core]):
             # To the end, so that an error leaves no statement under way.
-            list(pool.map(lambda table: _move(lake, table, snapshots), wave))
-    _drop_others(lake, {table.name for table in tables})
+            list(pool.map(lambda table: _move(lake, table, snapshots[table.name]), wave))
+    queries = {table.name: _words(table.source) for table in tables if table.is_view}
+    there = _views(lake)
+    for name, query in queries.items():  # Each after what it reads.
+        if name not in there or query != record.get("queries", {}).get(name):
+            lake.run(f"CREATE OR REPLACE VIEW {lake.table('flowlake', name)} AS {query}")
+    for name in there.keys() - {table.name for table in tables}:
+        lake.run(f"DROP VIEW IF EXISTS {lake.table('flowlake', name)}")
+    files.write(RECORD, json.dumps(moved | {"queries": queries}, indent=1).encode())
     return Published(version, tables)
 
 
@@ -90,13 +98,6 @@ def published_snapshots(settings: Settings) -> Mapping[str, int]:
         if match:
             pins[name] = int(match[1])
     return pins
-
-
-def _waves(tables: tuple[PublishedTable, ...]) -> list[list[PublishedTable]]:
-    """Facts and dimensions; then what is made of them; then the views over all of those, each after what it reads."""
-    core = [table for table in tables if not table.is_view and table.name.startswith(("fct_", "dim_"))]
-    made = [table for table in tables if not table.is_view and table not in core]
-    return [core, made, *([table] for table in tables if table.is_view)]
 
 
 def _newest_snapshot(lake: AthenaLake, table: PublishedTable) -> int:
@@ -119,15 +120,11 @@ def _newest_snapshot(lake: AthenaLake, table: PublishedTable) -> int:
     return int(snapshot)
 
 
-def _move(lake: AthenaLake, table: PublishedTable, snapshots: Mapping[str, int]) -> None:
-    if table.is_view:
-        query = table.source
-    else:
-        columns = ", ".join(f'"{column}"' for column in table.columns)
-        query = f"SELECT {columns} FROM {table.source} FOR VERSION AS OF {snapshots[table.name]}"
-    if _definition(lake.glue_table("flowlake", table.name)) == _words(query):
-        return
-    lake.run(f"CREATE OR REPLACE VIEW {lake.table('flowlake', table.name)} AS {query}")
+def _move(lake: AthenaLake, table: PublishedTable, snapshot: int) -> None:
+    columns = ", ".join(f'"{column}"' for column in table.columns)
+    query = f"SELECT {columns} FROM {table.source} FOR VERSION AS OF {snapshot}"
+    if _definition(lake.glue_table("flowlake", table.name)) != _words(query):
+        lake.run(f"CREATE OR REPLACE VIEW {lake.table('flowlake', table.name)} AS {query}")
 
 
 def move_view(lake: AthenaLake, name: str, snapshot: int) -> None:
@@ -136,11 +133,6 @@ def move_view(lake: AthenaLake, name: str, snapshot: int) -> None:
     if query is not None and _PIN.search(query):
         pinned = _PIN.sub(f"FOR VERSION AS OF {snapshot}", query)
         lake.run(f"CREATE OR REPLACE VIEW {lake.table('flowlake', name)} AS {pinned}")
-
-
-def _drop_others(lake: AthenaLake, names: set[str]) -> None:
-    for name in _views(lake).keys() - names:
-        lake.run(f"DROP VIEW IF EXISTS {lake.table('flowlake', name)}")
 
 
 def _views(lake: AthenaLake) -> dict[str, str]:
@@ -163,5 +155,5 @@ def _definition(table: Mapping[str, Any] | None) -> str | None:
 
 
 def _words(query: str) -> str:
-    # Trino keeps a view's query in its own spelling: keywords in capitals, each clause on a line.
-    return " ".join(query.replace("(", " ( ").replace(")", " ) ").split())
+    """A query with even white space: the engine keeps a view's query in a layout of its own."""
+    return " ".join(query.replace(",", " , ").split())
