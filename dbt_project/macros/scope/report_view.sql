@@ -28,3 +28,29 @@
 
     {{ return({"relations": [target_relation]}) }}
 {%- endmaterialization %}
+
+{#- The same on Athena, where Glue keeps the hash: a look-up there is no statement. -#}
+{% materialization report_view, adapter="athena" -%}
+    {%- set target_relation = this.incorporate(type="view") -%}
+    {%- set definition = local_md5(sql) -%}
+    {%- set existing = load_cached_relation(this) -%}
+    {%- set written = adapter.get_glue_table(this) if existing is not none else none -%}
+
+    {{ run_hooks(pre_hooks) }}
+    {% if written and written["Table"].get("Parameters", {}).get("comment") == definition %}
+        {% call noop_statement("main", "unchanged") -%} {{ sql }} {%- endcall %}
+    {% else %}
+        {%- if config.get("contract").enforced %} {{ get_assert_columns_equivalent(sql) }} {% endif %}
+        {% call statement("main") -%}
+            create or replace view {{ target_relation }} as {{ sql }}
+        {%- endcall %}
+        {% do adapter.persist_docs_to_glue(
+            relation=target_relation,
+            model={"description": definition, "config": {"meta": {}}, "unique_id": model.unique_id},
+            persist_relation_docs=true, skip_archive_table_version=true
+        ) %}
+    {% endif %}
+    {{ run_hooks(post_hooks) }}
+
+    {{ return({"relations": [target_relation]}) }}
+{%- endmaterialization %}
