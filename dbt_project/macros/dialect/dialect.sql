@@ -62,6 +62,16 @@
     {%- endif -%}
 {%- endmacro %}
 
+{#- The entries of a map of texts that have a value; null without any. -#}
+{% macro present_entries(texts) -%}{{ return(adapter.dispatch("present_entries", "flowlake")(texts)) }}{%- endmacro %}
+{% macro default__present_entries(texts) -%}{{ unsupported_dialect("present_entries") }}{%- endmacro %}
+{% macro duckdb__present_entries(texts) -%}
+    nullif(map_from_entries(list_filter(map_entries({{ texts }}), lambda entry: entry.value is not null)), map {})
+{%- endmacro %}
+{% macro athena__present_entries(texts) -%}
+    nullif(map_filter({{ texts }}, (name, value) -> value is not null), cast(map() as map(varchar, varchar)))
+{%- endmacro %}
+
 {#- Aggregate: bitwise or. -#}
 {% macro bit_or_agg(expression) -%}{{ return(adapter.dispatch("bit_or_agg", "flowlake")(expression)) }}{%- endmacro %}
 {% macro default__bit_or_agg(expression) -%}{{ unsupported_dialect("bit_or_agg") }}{%- endmacro %}

@@ -86,8 +86,7 @@ with
             min(interfaces.vpc_id) as vpc_id,
             min(interfaces.instance_id) as instance_id
         from {{ ref("int_addresses__merged") }} as addresses
-        inner join
-            {{ ref("int_interfaces__merged") }} as interfaces on addresses.interface_id = interfaces.interface_id
+        inner join {{ ref("int_interfaces__merged") }} as interfaces on addresses.interface_id = interfaces.interface_id
         where addresses.own_address is not null
         group by 1
     ),

@@ -12,8 +12,7 @@ with
     own_devices as (
         select addresses.interface_id, {{ device_id("addresses.own_address", "interfaces.vpc_id") }} as device_id
         from {{ ref("int_addresses__merged") }} as addresses
-        inner join
-            {{ ref("int_interfaces__merged") }} as interfaces on addresses.interface_id = interfaces.interface_id
+        inner join {{ ref("int_interfaces__merged") }} as interfaces on addresses.interface_id = interfaces.interface_id
         where addresses.own_address is not null
     ),
 
