@@ -124,6 +124,16 @@
 {% macro duckdb__recomputed() -%}not materialized{%- endmacro %}
 {% macro athena__recomputed() -%}{%- endmacro %}
 
+{#-
+  After the `as` of a step of a model's own that several later ones read: keep its rows. DuckDB does by itself; Athena
+  computes a step once for each that reads it, and refuses queries that so become too large (150 stages). There the
+  materializations make tables of these steps first (kept_steps).
+-#}
+{% macro kept() -%}{{ return(adapter.dispatch("kept", "flowlake")()) }}{%- endmacro %}
+{% macro default__kept() -%}{{ unsupported_dialect("kept") }}{%- endmacro %}
+{% macro duckdb__kept() -%}{%- endmacro %}
+{% macro athena__kept() -%}/* kept */{%- endmacro %}
+
 {#- Is the address (text) inside one of the networks? False for null and for text that is no address. -#}
 {% macro in_networks(address, networks) -%}{{ return(adapter.dispatch("in_networks", "flowlake")(address, networks)) }}{%- endmacro %}
 {% macro default__in_networks(address, networks) -%}{{ unsupported_dialect("in_networks") }}{%- endmacro %}

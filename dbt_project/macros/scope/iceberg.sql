@@ -29,6 +29,47 @@
 {%- endmacro %}
 
 {#-
+  A query whose steps that are marked as kept are tables: each is computed once, with all that stands before it. Returns
+  the query that reads them instead, and the tables, for the caller to drop. They are named after the run's window, so
+  that runs of different windows keep apart, and the next run over this one drops what a killed run left.
+-#}
+{% macro kept_steps(sql) -%}
+    {%- set state = namespace(text="", depth=0, step=none, start=0) -%}
+    {%- set tables = [] -%}
+    {%- for token in modules.re.split("('(?:[^']|'')*'|\"[^\"]*\"|--[^\n]*|/\* kept \*/|[()])", sql) -%}
+        {%- if token == "/* kept */" and state.depth == 0 -%}
+            {%- set state.step = modules.re.search("(\w+)\s+as\s*$", state.text).group(1) -%}
+            {%- set state.start = state.text | length -%}
+        {%- else -%}
+            {%- set state.text = state.text ~ token -%}
+            {%- set state.depth = state.depth + (1 if token == "(" else -1 if token == ")" else 0) -%}
+            {%- if token == ")" and state.depth == 0 and state.step is not none -%}
+                {%- set kept = kept_table(state.step) -%}
+                {%- do tables.append(kept) -%}
+                {%- do drop_relation_glue(kept) -%}
+                {% call statement("keep_" ~ state.step) -%}
+                    create table {{ kept }} with (
+                        table_type = 'iceberg', is_external = false, format = 'parquet', write_compression = 'zstd',
+                        location = '{{ adapter.generate_s3_location(kept, target.s3_data_dir, target.s3_data_naming) }}'
+                    ) as
+                    {{ state.text }}
+                    select * from {{ state.step }}
+                {%- endcall %}
+                {%- set state.text = state.text[:state.start] ~ "(select * from " ~ kept ~ ")" -%}
+                {%- set state.step = none -%}
+            {%- endif -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {{ return({"sql": state.text, "tables": tables}) }}
+{%- endmacro %}
+
+{% macro kept_table(step) -%}
+    {%- set window = arrival_bound("arrival_from") | trim ~ "_" ~ arrival_bound("arrival_to") | trim -%}
+    {%- set identifier = this.identifier ~ "__" ~ step ~ "_" ~ modules.re.sub("[^0-9_]", "", window) -%}
+    {{ return(api.Relation.create(database=this.database, schema=this.schema, identifier=identifier, type="table")) }}
+{%- endmacro %}
+
+{#-
   Materialization `incremental` on Athena: one merge by the key, straight from the query. dbt-athena's own writes all
   rows twice (temporary table, then target), in five statements. A row that is there already is left alone, so that what
   nothing changed in costs no writing.
@@ -46,9 +87,10 @@
 
     {{ run_hooks(pre_hooks) }}
     {% do ensure_iceberg_table(target_relation, existing) %}
+    {%- set query = kept_steps(sql) -%}
     {% call statement("main") -%}
         merge into {{ target_relation }} as kept
-        using (select {{ get_quoted_csv(names) }} from ({{ sql }}) as selected) as fresh
+        using (select {{ get_quoted_csv(names) }} from ({{ query.sql }}) as selected) as fresh
         on {% for key in keys %}kept."{{ key }}" = fresh."{{ key }}"{{ " and " if not loop.last }}{% endfor %}
         {% if values %}
         when matched and (
@@ -58,6 +100,7 @@
         when not matched then insert ({{ get_quoted_csv(names) }})
         values ({% for name in names %}fresh."{{ name }}"{{ ", " if not loop.last }}{% endfor %})
     {%- endcall %}
+    {%- for table in query.tables -%} {%- do drop_relation_glue(table) -%} {%- endfor -%}
     {% do persist_docs(target_relation, model) %}
     {{ run_hooks(post_hooks) }}
 

@@ -77,6 +77,7 @@
 
     {{ run_hooks(pre_hooks) }}
     {% do ensure_iceberg_table(target_relation, existing, partition) %}
+    {%- set query = kept_steps(sql) -%}
     {% if existing is not none %}
         {% call statement("delete") -%}
             delete from {{ target_relation }} where {{ replaced_scope(replaces) }}
@@ -86,8 +87,9 @@
     {% call statement("main") -%}
         insert into {{ target_relation }} ({{ names }})
         select {{ names }}
-        from ({{ sql }}) as replacement
+        from ({{ query.sql }}) as replacement
     {%- endcall %}
+    {%- for table in query.tables -%} {%- do drop_relation_glue(table) -%} {%- endfor -%}
     {% do persist_docs(target_relation, model) %}
     {{ run_hooks(post_hooks) }}
 

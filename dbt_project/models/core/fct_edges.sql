@@ -72,7 +72,7 @@ with
 
     -- A device is covered in an hour when its interface sent anything at all for it, in a flow log that logs the
     -- verdict.
-    devices as (
+    devices as {{ kept() }} (
         select
             event_hour,
             device_id,
@@ -101,7 +101,7 @@ with
     ),
 
     -- Who speaks, with the interface's place on the way and what is known of both ends.
-    placed as (
+    placed as {{ kept() }} (
         select
             {%- for column in edge + ["action", "interface_id"] + measures %} partials.{{ column }}, {%- endfor %}
             case
@@ -174,7 +174,7 @@ with
     ),
 
     -- One row per edge, verdict and interface, all arrival hours together.
-    observed as (
+    observed as {{ kept() }} (
         select
             {{ (edge + ["action", "interface_id", "side"]) | join(", ") }},
             bool_or(has_skipdata) as has_skipdata,
