@@ -22,6 +22,9 @@ PARQUET_INPUT = f"{HIVE}.ql.io.parquet.MapredParquetInputFormat"
 PARQUET_OUTPUT = f"{HIVE}.ql.io.parquet.MapredParquetOutputFormat"
 LAZY_SIMPLE = f"{HIVE}.serde2.lazy.LazySimpleSerDe"
 PARQUET = f"{HIVE}.ql.io.parquet.serde.ParquetHiveSerDe"
+WHOLE_LINES = {"field.delim": "\n", "serialization.null.format": "\n"}
+"""No line holds the end of one: nothing separates fields, and no text means null."""
+
 TYPES = {"string": "string", "int64": "bigint", "int32": "int", "timestamp[us]": "timestamp"}
 
 
@@ -81,7 +84,9 @@ class AthenaRawLayer:
         self.partitions("objects", hours)
         self.table("text_lines", {"line": "string"}, ["format_id", "arrival_hour"], SYMLINKS, LAZY_SIMPLE)
         self.partitions("text_lines", texts, texts)
-        known = {name: "string" if field.type is FieldType.STRING else "bigint" for name, field in FIELDS_BY_COLUMN.items()}
+        known = {
+            name: "string" if field.type is FieldType.STRING else "bigint" for name, field in FIELDS_BY_COLUMN.items()
+        }
         known |= dict.fromkeys(sorted(unknown), "string")
         self.table("parquet_records", known, ["arrival_hour"], SYMLINKS, PARQUET)
         self.partitions("parquet_records", records, records)
@@ -109,9 +114,7 @@ class AthenaRawLayer:
                 "OutputFormat": TEXT_OUTPUT if input_format == SYMLINKS else PARQUET_OUTPUT,
                 "SerdeInfo": {
                     "SerializationLibrary": serde,
-                    "Parameters": {"field.delim": "\u0001", "serialization.last.column.takes.rest": "true"}
-                    if serde == LAZY_SIMPLE
-                    else {},
+                    "Parameters": WHOLE_LINES if serde == LAZY_SIMPLE else {},
                 },
             },
         }
@@ -129,15 +132,15 @@ class AthenaRawLayer:
         for value in values:
             folder = "/".join(f"{key}={part}" for key, part in zip(keys, value, strict=True))
             if manifests is not None:
-                self.upload(f"raw/{name}/{folder}/manifest", "".join(f"{p}\n" for p in sorted(manifests[value])).encode())
+                self.upload(
+                    f"raw/{name}/{folder}/manifest", "".join(f"{p}\n" for p in sorted(manifests[value])).encode()
+                )
             place = {"Location": f"{self.location}/raw/{name}/{folder}"}
             inputs.append({"Values": list(value), "StorageDescriptor": table["StorageDescriptor"] | place})
         for start in range(0, len(inputs), 100):
             batch = inputs[start : start + 100]
             if batch:
-                self.glue.batch_create_partition(
-                    DatabaseName=self.database, TableName=name, PartitionInputList=batch
-                )
+                self.glue.batch_create_partition(DatabaseName=self.database, TableName=name, PartitionInputList=batch)
 
 
 def hive_columns(schema: pa.Schema) -> dict[str, str]:

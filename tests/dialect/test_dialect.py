@@ -283,7 +283,7 @@ CASES = [
         "raw_text_lines",
         (
             "select count(*) from {{ raw_text_lines('v2-default') }} where line is not null",
-            4,
+            5,
         ),
         ("select count(*) from {{ raw_text_lines('v2-default') }} where line is null", 1),
         # Nothing in a line is syntax, and its length is that of its bytes.
@@ -291,6 +291,7 @@ CASES = [
             "select max(line) from {{ raw_text_lines('v2-default') }} where line like '%drop table%'",
             "\"a,b\" ; drop table x -- # \\n \t 'it''s' {{ 1 }}",
         ),
+        ("select count(*) from {{ raw_text_lines('v2-default') }} where line = chr(92) || 'N'", 1),
         ("select max(length(line)) from {{ raw_text_lines('v2-default') }} where line like '!%'", 257),
         (
             "select count(distinct read_path) from {{ raw_text_lines('v2-default') }} where read_path like '%.log.gz'",
@@ -349,11 +350,13 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     hostile = b"\"a,b\" ; drop table x -- # \\n \t 'it''s' {{ 1 }}"
     # All bytes that end no line, after a mark.
     octets = b"!" + bytes(sorted(set(range(256)) - {0x0A, 0x0D})) + b"!!"
-    text = b"\n".join([V2_DEFAULT_HEADER.encode(), b"", hostile, octets, b" last "])
+    text = b"\n".join([V2_DEFAULT_HEADER.encode(), b"", hostile, octets, b"\\N", b" last "])
     (logs / f"{name}_00000001.log.gz").write_bytes(gzip.compress(text, mtime=0))
     plain = {"srcaddr": ["10.0.0.1"], "dstaddr": ["10.0.0.2"]}
     parquet.write_table(pa.table(plain), logs / f"{name}_00000002.log.parquet")
-    parquet.write_table(pa.table({"tcp_flags": [2], "field_of_2027": ["x"], **plain}), logs / f"{name}_00000003.log.parquet")
+    parquet.write_table(
+        pa.table({"tcp_flags": [2], "field_of_2027": ["x"], **plain}), logs / f"{name}_00000003.log.parquet"
+    )
     arrived = datetime(2026, 11, 20, 12, 10, tzinfo=UTC).timestamp()
     for path in logs.iterdir():
         os.utime(path, (arrived, arrived))

@@ -22,7 +22,7 @@
 {% macro timestamp_to_hour(moment) -%}{{ return(adapter.dispatch("timestamp_to_hour", "flowlake")(moment)) }}{%- endmacro %}
 {% macro default__timestamp_to_hour(moment) -%}{{ unsupported_dialect("timestamp_to_hour") }}{%- endmacro %}
 {% macro duckdb__timestamp_to_hour(moment) -%}strftime({{ moment }}, '%Y-%m-%dT%H'){%- endmacro %}
-{% macro athena__timestamp_to_hour(moment) -%}date_format({{ moment }}, '%Y-%m-%dT%H'){%- endmacro %}
+{% macro athena__timestamp_to_hour(moment) -%}date_format(date_trunc('hour', {{ moment }}), '%Y-%m-%dT%H'){%- endmacro %}
 
 {#- Text -> array of the fields between single spaces. -#}
 {% macro split_fields(line) -%}{{ return(adapter.dispatch("split_fields", "flowlake")(line)) }}{%- endmacro %}
@@ -88,7 +88,7 @@
 {% macro timestamp_text(moment) -%}{{ return(adapter.dispatch("timestamp_text", "flowlake")(moment)) }}{%- endmacro %}
 {% macro default__timestamp_text(moment) -%}{{ unsupported_dialect("timestamp_text") }}{%- endmacro %}
 {% macro duckdb__timestamp_text(moment) -%}cast({{ moment }} as varchar){%- endmacro %}
-{% macro athena__timestamp_text(moment) -%}date_format({{ moment }}, '%Y-%m-%d %H:%i:%s'){%- endmacro %}
+{% macro athena__timestamp_text(moment) -%}date_format(date_trunc('second', {{ moment }}), '%Y-%m-%d %H:%i:%s'){%- endmacro %}
 
 {#-
   Expressions -> a text of 32 hexadecimal digits that is the same on every engine. Timestamps go through timestamp_text:

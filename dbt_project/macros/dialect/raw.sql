@@ -87,7 +87,10 @@
   The columns that the window's Parquet objects may have: name -> type. What an object lacks reads as null, and rows are
   the same whichever of the others are named.
 -#}
-{% macro parquet_columns() -%}{{ return(adapter.dispatch("parquet_columns", "flowlake")()) }}{%- endmacro %}
+{% macro parquet_columns() -%}
+    {%- if not execute -%} {{ return({}) }} {%- endif -%}
+    {{ return(adapter.dispatch("parquet_columns", "flowlake")()) }}
+{%- endmacro %}
 {% macro default__parquet_columns() -%}{{ unsupported_dialect("parquet_columns") }}{%- endmacro %}
 {% macro duckdb__parquet_columns() -%}
     {%- set columns = {} -%}
