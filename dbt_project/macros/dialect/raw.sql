@@ -3,6 +3,8 @@
 
   On DuckDB the files are those that the window's manifests list. Their names reach DuckDB as session variables, set
   before the model runs, never as SQL text: an object's key is whatever somebody chose.
+
+  On Athena they are two tables of Glue whose partitions hold the same manifests.
 -#}
 {% macro raw_text_lines(format_id) -%}{{ return(adapter.dispatch("raw_text_lines", "flowlake")(format_id)) }}{%- endmacro %}
 {% macro default__raw_text_lines(format_id) -%}{{ unsupported_dialect("raw_text_lines") }}{%- endmacro %}
@@ -20,6 +22,13 @@
         hive_partitioning = false
     )
 {%- endmacro %}
+{% macro athena__raw_text_lines(format_id) -%}
+    (
+        select nullif(line, '') as line, "$path" as read_path
+        from {{ source("raw", "text_lines") }}
+        where format_id = '{{ checked_format_id(format_id) }}' and {{ in_arrival_window("arrival_hour") }}
+    )
+{%- endmacro %}
 
 {% macro raw_parquet_records() -%}{{ return(adapter.dispatch("raw_parquet_records", "flowlake")()) }}{%- endmacro %}
 {% macro default__raw_parquet_records() -%}{{ unsupported_dialect("raw_parquet_records") }}{%- endmacro %}
@@ -28,8 +37,15 @@
         getvariable('parquet_records'), union_by_name = true, filename = 'read_path', hive_partitioning = false
     )
 {%- endmacro %}
+{% macro athena__raw_parquet_records() -%}
+    (
+        select *, "$path" as read_path
+        from {{ source("raw", "parquet_records") }}
+        where {{ in_arrival_window("arrival_hour") }}
+    )
+{%- endmacro %}
 
-{#- Statements that make the two above ready for the window; [] where an engine needs none. -#}
+{#- Statements that make the two above ready for the window; nothing where an engine needs none. -#}
 {% macro prepare_raw_reads() -%}{{ return(adapter.dispatch("prepare_raw_reads", "flowlake")()) }}{%- endmacro %}
 {% macro default__prepare_raw_reads() -%}{{ unsupported_dialect("prepare_raw_reads") }}{%- endmacro %}
 {% macro duckdb__prepare_raw_reads() -%}
@@ -44,6 +60,7 @@
     {%- endif -%}
     select 1
 {%- endmacro %}
+{% macro athena__prepare_raw_reads() -%}{%- endmacro %}
 
 {#- The window's manifests are looked up first, so that those of other hours are not opened. -#}
 {% macro set_manifest_paths(variable, folder) -%}
@@ -66,8 +83,16 @@
     {{ format_id }}
 {%- endmacro %}
 
-{#- The columns that the window's Parquet objects have: name -> type, as the engine reports them. -#}
+{#-
+  The columns that the window's Parquet objects may have: name -> type. What an object lacks reads as null, and rows are
+  the same whichever of the others are named.
+-#}
 {% macro parquet_columns() -%}
+    {%- if not execute -%} {{ return({}) }} {%- endif -%}
+    {{ return(adapter.dispatch("parquet_columns", "flowlake")()) }}
+{%- endmacro %}
+{% macro default__parquet_columns() -%}{{ unsupported_dialect("parquet_columns") }}{%- endmacro %}
+{% macro duckdb__parquet_columns() -%}
     {%- set columns = {} -%}
     {%- do run_query(prepare_raw_reads()) -%}
     {%- for row in run_query("describe select * from " ~ raw_parquet_records()).rows -%}
@@ -75,11 +100,26 @@
     {%- endfor -%}
     {{ return(columns) }}
 {%- endmacro %}
+{#- The table has all columns that are known, and those besides that `register` has met. -#}
+{% macro athena__parquet_columns() -%}
+    {%- set columns = {} -%}
+    {%- for field in flow_log_fields() -%}
+        {%- do columns.update({field.raw_column: "varchar" if field.type == "varchar" else "bigint"}) -%}
+    {%- endfor -%}
+    {%- for name in asked_once(
+        "select distinct unknown.name from " ~ source("raw", "objects")
+        ~ " cross join unnest(unknown_fields) as unknown (name) where status = 'readable' and kind = 'parquet' and "
+        ~ in_arrival_window("arrival_hour") ~ " order by 1"
+    ).columns[0].values() -%}
+        {%- do columns.update({name: "varchar"}) -%}
+    {%- endfor -%}
+    {{ return(columns) }}
+{%- endmacro %}
 
 {#- The formats of the window's text objects: [{format_id, header, fields: [{position, name, column}]}]. -#}
 {% macro window_formats() -%}
     {%- if not execute or flags.WHICH == 'test' -%} {{ return([]) }} {%- endif -%}
-    {%- set rows = run_query(
+    {%- set rows = asked_once(
         "select format_id, position, field_name, column_name, header from " ~ source("raw", "formats")
         ~ " where format_id in (select format_id from " ~ source("raw", "objects")
         ~ " where status = 'readable' and kind = 'text' and " ~ in_arrival_window("arrival_hour") ~ ") order by 1, 2"
@@ -96,7 +136,7 @@
 
 {% macro window_has_parquet() -%}
     {%- if not execute or flags.WHICH == 'test' -%} {{ return(false) }} {%- endif -%}
-    {{ return(run_query(
+    {{ return(asked_once(
         "select count(*) from " ~ source("raw", "objects")
         ~ " where status = 'readable' and kind = 'parquet' and " ~ in_arrival_window("arrival_hour")
     ).columns[0].values()[0] > 0) }}

@@ -21,7 +21,7 @@
 
 {% macro registered_ports() -%}
     {%- if not execute or flags.WHICH == "test" -%} {{ return([22, 53, 80, 443, 3306, 5432, 8080]) }} {%- endif -%}
-    {{ return(run_query("select cast(port as varchar) from " ~ ref("service_ports") ~ " order by port").columns[0].values()) }}
+    {{ return(asked_once("select cast(port as varchar) from " ~ ref("service_ports") ~ " order by port").columns[0].values()) }}
 {%- endmacro %}
 
 {#- An address as a device: itself, or with its network where the settings say that networks overlap. -#}

@@ -58,3 +58,40 @@
 
     {{ return({"relations": [target_relation]}) }}
 {%- endmaterialization %}
+
+{#-
+  The same on Athena, as two statements: what lies in the scope is deleted, then the new rows are appended. Readers have
+  pinned snapshots and see neither. The insert refuses what the contract does not allow: Athena casts nothing that loses
+  anything. Partitions are the days of the scope, so that a window's delete and insert touch its own days' files alone.
+-#}
+{% materialization replaced, adapter="athena" -%}
+    {%- set existing = load_cached_relation(this) -%}
+    {%- set target_relation = this.incorporate(type="table") -%}
+    {%- if not config.get("contract").enforced -%}
+        {{ exceptions.raise_compiler_error("a `replaced` model needs an enforced contract: " ~ this) }}
+    {%- endif -%}
+    {%- set replaces = config.require("replaces") -%}
+    {%- set partition = {
+        "arrival_hour": "truncate(10, arrival_hour)", "coverage": "truncate(10, arrival_hour)", "event_hour": "day(event_hour)"
+    }.get(replaces) -%}
+
+    {{ run_hooks(pre_hooks) }}
+    {% do ensure_iceberg_table(target_relation, existing, partition) %}
+    {%- set query = kept_steps(sql) -%}
+    {% if existing is not none %}
+        {% call statement("delete") -%}
+            delete from {{ target_relation }} where {{ replaced_scope(replaces) }}
+        {%- endcall %}
+    {% endif %}
+    {%- set names = get_quoted_csv(model.columns.values() | map(attribute="name")) -%}
+    {% call statement("main") -%}
+        insert into {{ target_relation }} ({{ names }})
+        select {{ names }}
+        from ({{ query.sql }}) as replacement
+    {%- endcall %}
+    {%- for table in query.tables -%} {%- do drop_relation_glue(table) -%} {%- endfor -%}
+    {% do persist_docs(target_relation, model) %}
+    {{ run_hooks(post_hooks) }}
+
+    {{ return({"relations": [target_relation]}) }}
+{%- endmaterialization %}

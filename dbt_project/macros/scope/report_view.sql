@@ -28,3 +28,36 @@
 
     {{ return({"relations": [target_relation]}) }}
 {%- endmaterialization %}
+
+{#-
+  The same on Athena, where Glue keeps the hash as a parameter of the view: a look-up there is no statement. The view's
+  comment is not free: engines know a view by it.
+-#}
+{% materialization report_view, adapter="athena" -%}
+    {%- set target_relation = this.incorporate(type="view") -%}
+    {%- set definition = local_md5(sql) -%}
+    {%- set existing = load_cached_relation(this) -%}
+    {%- set written = adapter.get_glue_table(this) if existing is not none else none -%}
+
+    {{ run_hooks(pre_hooks) }}
+    {% if written and written["Table"].get("Parameters", {}).get("flowlake_definition") == definition %}
+        {% call noop_statement("main", "unchanged") -%} {{ sql }} {%- endcall %}
+    {% else %}
+        {%- if config.get("contract").enforced %} {{ get_assert_columns_equivalent(sql) }} {% endif %}
+        {% call statement("main") -%}
+            create or replace view {{ target_relation }} as {{ sql }}
+        {%- endcall %}
+        {% do adapter.persist_docs_to_glue(
+            relation=target_relation,
+            model={
+                "description": "Presto View",
+                "config": {"meta": {"flowlake_definition": definition}, "materialized": "report_view"},
+                "unique_id": model.unique_id,
+            },
+            persist_relation_docs=true, skip_archive_table_version=true
+        ) %}
+    {% endif %}
+    {{ run_hooks(post_hooks) }}
+
+    {{ return({"relations": [target_relation]}) }}
+{%- endmaterialization %}

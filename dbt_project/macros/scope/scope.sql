@@ -29,7 +29,7 @@
     {%- if not execute or flags.WHICH == 'test' or flags.EMPTY -%}
         {{ column }} in (select restated.event_hour from {{ ref("int_hours__restated") }} as restated)
     {%- else -%}
-        {%- set hours = run_query(
+        {%- set hours = asked_once(
             "select cast(event_hour as varchar) from " ~ ref("int_hours__restated") ~ " order by 1"
         ).columns[0].values() -%}
         {%- if hours | length == 0 -%}
@@ -61,4 +61,14 @@
             "replaces is arrival_hour, coverage, event_hour or everything, not '" ~ replaces ~ "'"
         ) }}
     {%- endif -%}
+{%- endmacro %}
+
+{#-
+  The answer to a query whose rows stay what they are for the rest of the invocation, once they are asked for. Models
+  share it: on Athena every question is a statement.
+-#}
+{% macro asked_once(query) -%}
+    {%- set answers = graph.setdefault("flowlake_answers", {}) -%}
+    {%- if query not in answers -%} {%- do answers.update({query: run_query(query)}) -%} {%- endif -%}
+    {{ return(answers[query]) }}
 {%- endmacro %}

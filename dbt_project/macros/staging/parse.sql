@@ -127,11 +127,16 @@
     ) as split_lines
 {%- endmacro %}
 
-{#- Parquet records, parsed likewise; `columns` maps the column names that the window's objects have to their types. -#}
+{#-
+  Parquet records, parsed likewise; `columns` maps the column names that the window's objects have to their types. Of a
+  record's text and its unknown fields only what it has is kept: which columns other objects have must not show in it.
+-#}
 {% macro parsed_parquet_records(columns) -%}
     {%- set texts = {} -%}
     {%- set known = [] -%}
+    {%- set written = [] -%}
     {%- for field in flow_log_fields() if field.raw_column in columns -%}
+        {%- do written.append("'" ~ field.name ~ "=' || cast(" ~ adapter.quote(field.raw_column) ~ " as varchar)") -%}
         {%- do texts.update({field.name: "coalesce(cast(" ~ adapter.quote(field.raw_column) ~ " as varchar), '-')"}) -%}
         {%- do known.append(field.raw_column) -%}
     {%- endfor -%}
@@ -144,8 +149,8 @@
     select
         read_path,
         {{ typed_fields(texts) }}
-        {{ text_map(extra_names, extra_texts) }} as extra_fields,
-        {{ (texts.values() | list or ["''"]) | join(" || ' ' || ") }} as line_text,
+        {{ present_entries(text_map(extra_names, extra_texts)) if extra_names else text_map([], []) }} as extra_fields,
+        concat_ws(' ', {{ (written or ["''"]) | join(", ") }}) as line_text,
         cast(0 as bigint) as line_bytes,
         false as is_header,
         false as is_blank,

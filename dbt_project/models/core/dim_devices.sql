@@ -86,7 +86,7 @@ with
             min(interfaces.vpc_id) as vpc_id,
             min(interfaces.instance_id) as instance_id
         from {{ ref("int_addresses__merged") }} as addresses
-        inner join {{ ref("int_interfaces__merged") }} as interfaces using (interface_id)
+        inner join {{ ref("int_interfaces__merged") }} as interfaces on addresses.interface_id = interfaces.interface_id
         where addresses.own_address is not null
         group by 1
     ),
@@ -98,7 +98,7 @@ with
         union
         select known.device_id
         from known
-        left join owners using (device_id)
+        left join owners on known.device_id = owners.device_id
         where
             known.account_id is distinct from owners.account_id
             or known.vpc_id is distinct from owners.vpc_id
@@ -138,11 +138,11 @@ with
                 coalesce(seen.last_seen_at, known.last_seen_at), coalesce(known.last_seen_at, seen.last_seen_at)
             ) as last_seen_at
         from touched
-        left join seen using (device_id)
-        left join known using (device_id)
-        left join owners using (device_id)
-        left join services using (device_id)
-        left join device_names using (device_id)
+        left join seen on touched.device_id = seen.device_id
+        left join known on touched.device_id = known.device_id
+        left join owners on touched.device_id = owners.device_id
+        left join services on touched.device_id = services.device_id
+        left join device_names on touched.device_id = device_names.device_id
     )
 
 select

@@ -12,7 +12,7 @@ with
     own_devices as (
         select addresses.interface_id, {{ device_id("addresses.own_address", "interfaces.vpc_id") }} as device_id
         from {{ ref("int_addresses__merged") }} as addresses
-        inner join {{ ref("int_interfaces__merged") }} as interfaces using (interface_id)
+        inner join {{ ref("int_interfaces__merged") }} as interfaces on addresses.interface_id = interfaces.interface_id
         where addresses.own_address is not null
     ),
 
@@ -48,20 +48,21 @@ with
                 where {{ in_restated_hours("event_hour") }}
                 group by 1, 2, 3
             ) as coverage
-        inner join {{ ref("int_flow_logs__merged") }} as flow_logs using (flow_log_id)
+        inner join {{ ref("int_flow_logs__merged") }} as flow_logs on coverage.flow_log_id = flow_logs.flow_log_id
         -- At most two, one of each address family.
         left join
             (
                 select interface_id, min(device_id) as one_device_id, max(device_id) as other_device_id
                 from own_devices
                 group by 1
-            ) as own using (interface_id)
+            ) as own
+            on coverage.interface_id = own.interface_id
     ),
 
     gateways as (
         select own_devices.device_id
         from {{ ref("int_interfaces__merged") }} as interfaces
-        inner join own_devices using (interface_id)
+        inner join own_devices on interfaces.interface_id = own_devices.interface_id
         where interfaces.nat_source is not null
         {%- for gateway in var("nat_gateways") %}
             union all
@@ -71,7 +72,7 @@ with
 
     -- A device is covered in an hour when its interface sent anything at all for it, in a flow log that logs the
     -- verdict.
-    devices as (
+    devices as {{ kept() }} (
         select
             event_hour,
             device_id,
@@ -89,7 +90,7 @@ with
                     voices.has_skipdata,
                     false as is_gateway
                 from voices
-                inner join own_devices using (interface_id)
+                inner join own_devices on voices.interface_id = own_devices.interface_id
                 where voices.speaks_for_accept or voices.speaks_for_reject
                 union all
                 select hours.event_hour, gateways.device_id, false, false, false, true
@@ -100,7 +101,7 @@ with
     ),
 
     -- Who speaks, with the interface's place on the way and what is known of both ends.
-    placed as (
+    placed as {{ kept() }} (
         select
             {%- for column in edge + ["action", "interface_id"] + measures %} partials.{{ column }}, {%- endfor %}
             case
@@ -173,7 +174,7 @@ with
     ),
 
     -- One row per edge, verdict and interface, all arrival hours together.
-    observed as (
+    observed as {{ kept() }} (
         select
             {{ (edge + ["action", "interface_id", "side"]) | join(", ") }},
             bool_or(has_skipdata) as has_skipdata,
@@ -250,7 +251,13 @@ with
                         end
                     ) as between_packets
                 from observed
-                left join best_between using (event_hour, src_device_id, dst_device_id, interface_id, side)
+                left join
+                    best_between
+                    on observed.event_hour = best_between.event_hour
+                    and observed.src_device_id = best_between.src_device_id
+                    and observed.dst_device_id = best_between.dst_device_id
+                    and observed.interface_id = best_between.interface_id
+                    and observed.side = best_between.side
                 where observed.is_doubtful
                 group by 1, 2, 3, 4, 5, 6
             ) as sums
@@ -296,7 +303,7 @@ with
                     or (observed.side in ('dest', 'source') and observed.action = 'REJECT')
             end as counts
         from observed
-        left join fullest_side using ({{ edge | join(", ") }})
+        left join fullest_side on {{ columns_equal("observed", "fullest_side", edge) }}
         left join
             best_between
             on observed.event_hour = best_between.event_hour
@@ -340,7 +347,7 @@ with
             summed.is_lossy,
             {{ ends | join(", ") }}
         from summed
-        left join stopped using ({{ edge | join(", ") }}, is_stoppable)
+        left join stopped on {{ columns_equal("summed", "stopped", edge + ["is_stoppable"]) }}
         where summed.counts and (stopped.packets is null or summed.packets > stopped.packets)
     ),
 
@@ -353,7 +360,7 @@ with
     )
 
 select
-    {{ hash_key(edge + ["action"]) }} as edge_id,
+    {{ hash_key([timestamp_text("event_hour")] + edge[1:] + ["action"]) }} as edge_id,
     {{ (edge + ["action"]) | join(", ") }},
     cast(flows as bigint) as flows,
     cast(packets as bigint) as packets,

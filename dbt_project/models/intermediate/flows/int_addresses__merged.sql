@@ -51,7 +51,10 @@ with
     surviving as (
         select mentions.interface_id, mentions.ip_family, mentions.address
         from mentions
-        inner join evidence_counts using (interface_id, ip_family)
+        inner join
+            evidence_counts
+            on mentions.interface_id = evidence_counts.interface_id
+            and mentions.ip_family = evidence_counts.ip_family
         group by 1, 2, 3
         having count(*) = min(evidence_counts.evidence_count)
     ),
@@ -63,7 +66,10 @@ with
             min(surviving.address) as candidate_a,
             case when count(surviving.address) = 2 then max(surviving.address) end as candidate_b
         from evidence_counts
-        left join surviving using (interface_id, ip_family)
+        left join
+            surviving
+            on evidence_counts.interface_id = surviving.interface_id
+            and evidence_counts.ip_family = surviving.ip_family
         group by 1, 2
     ),
 
@@ -120,7 +126,7 @@ select
     resolved.own_address,
     coalesce(known.needs_restating, false) or resolved.own_address is distinct from known.own_address as needs_restating
 from resolved
-left join known using (interface_id, ip_family)
+left join known on resolved.interface_id = known.interface_id and resolved.ip_family = known.ip_family
 where
     known.interface_id is null
     or resolved.candidate_a is distinct from known.candidate_a

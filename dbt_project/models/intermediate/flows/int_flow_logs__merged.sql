@@ -37,7 +37,7 @@ select
     or (seen.logs_accept and not coalesce(known.logs_accept, false))
     or (seen.logs_reject and not coalesce(known.logs_reject, false)) as needs_restating
 from seen
-left join known using (flow_log_id)
+left join known on seen.flow_log_id = known.flow_log_id
 where
     known.flow_log_id is null
     or (seen.logs_accept and not known.logs_accept)

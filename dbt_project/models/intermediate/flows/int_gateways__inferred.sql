@@ -116,5 +116,5 @@ group by arrival_hour, interface_id
 having
     sum(in_from_outside) >= 100
     and sum(in_from_inside) >= 100
-    and sum(least(in_from_inside, out_to_outside)) >= 0.9 * sum(greatest(in_from_inside, out_to_outside))
-    and sum(least(in_from_outside, out_to_inside)) >= 0.9 * sum(greatest(in_from_outside, out_to_inside))
+    and 10 * sum(least(in_from_inside, out_to_outside)) >= 9 * sum(greatest(in_from_inside, out_to_outside))
+    and 10 * sum(least(in_from_outside, out_to_inside)) >= 9 * sum(greatest(in_from_outside, out_to_inside))

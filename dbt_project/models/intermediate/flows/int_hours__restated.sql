@@ -21,7 +21,7 @@ with
     pending_gateways as (
         select {{ device_id("addresses.own_address", "interfaces.vpc_id") }} as device_id
         from {{ ref("int_interfaces__merged") }} as interfaces
-        inner join {{ ref("int_addresses__merged") }} as addresses using (interface_id)
+        inner join {{ ref("int_addresses__merged") }} as addresses on interfaces.interface_id = addresses.interface_id
         where
             interfaces.nat_source is not null
             and addresses.own_address is not null
