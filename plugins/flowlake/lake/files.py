@@ -5,7 +5,10 @@ Each is written whole, so that no reader meets half of one. Paths are relative t
 
 from __future__ import annotations
 
+import os
+import shutil
 import uuid
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,7 +16,7 @@ from flowlake.lake.aws import athena_settings, aws_errors, client, error_code, p
 from flowlake.settings import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from flowlake.settings import Settings
 
@@ -24,8 +27,14 @@ class Files(Protocol):
     def read(self, path: str) -> bytes | None:
         """A file's content, None when it is not there."""
 
-    def write(self, path: str, content: bytes) -> None:
-        """Put a file in place, whole."""
+    def write(self, path: str, content: bytes, *, alone: bool = False) -> None:
+        """Put a file in place, whole. `alone`: nobody else writes it meanwhile, so what a killed run left goes too."""
+
+    def take(self, path: str, source: Path) -> None:
+        """Put a copy of a local file in place, whole; its content never lies in memory."""
+
+    def holds(self, path: str) -> bool:
+        """Whether a file is there."""
 
     def delete(self, paths: Iterable[str]) -> None:
         """Remove files; one that is not there is none to remove."""
@@ -51,17 +60,28 @@ class LocalFiles:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def write(self, path: str, content: bytes) -> None:
+    def write(self, path: str, content: bytes, *, alone: bool = False) -> None:
         """See `Files`: under a name that every reader skips, then moved."""
+        self._put(path, "" if alone else uuid.uuid4().hex, lambda temporary: temporary.write_bytes(content))
+
+    def take(self, path: str, source: Path) -> None:
+        """See `Files`."""
+        self._put(path, uuid.uuid4().hex, lambda temporary: shutil.copyfile(source, temporary))
+
+    def _put(self, path: str, mark: str, write: Callable[[Path], object]) -> None:
         place = self._folder / path
         place.parent.mkdir(parents=True, exist_ok=True)
-        temporary = place.with_name(f".{place.name}{uuid.uuid4().hex}.tmp")
+        temporary = place.with_name(f".{place.name}{mark}.tmp")
         try:
-            temporary.write_bytes(content)
+            write(temporary)
             temporary.replace(place)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+    def holds(self, path: str) -> bool:
+        """See `Files`."""
+        return (self._folder / path).is_file()
 
     def delete(self, paths: Iterable[str]) -> None:
         """See `Files`; a folder that becomes empty goes too."""
@@ -103,10 +123,26 @@ class S3Files:
                 raise
             return content
 
-    def write(self, path: str, content: bytes) -> None:
+    def write(self, path: str, content: bytes, *, alone: bool = False) -> None:
         """See `Files`. Raises AwsError."""
         with aws_errors(f"write {self.uri(path)}"):
             self._s3.put_object(Bucket=self._bucket, Key=self._prefix + path, Body=content)
+
+    def take(self, path: str, source: Path) -> None:
+        """See `Files`. Raises AwsError."""
+        with aws_errors(f"write {self.uri(path)}"), source.open("rb") as file:
+            self._s3.put_object(Bucket=self._bucket, Key=self._prefix + path, Body=file)
+
+    def holds(self, path: str) -> bool:
+        """See `Files`. Raises AwsError."""
+        with aws_errors(f"look for {self.uri(path)}"):
+            try:
+                self._s3.head_object(Bucket=self._bucket, Key=self._prefix + path)
+            except self._s3.exceptions.ClientError as error:
+                if error_code(error) in ("NoSuchKey", "404"):
+                    return False
+                raise
+            return True
 
     def delete(self, paths: Iterable[str]) -> None:
         """See `Files`. Raises AwsError."""
@@ -132,5 +168,15 @@ class S3Files:
 def open_files(settings: Settings) -> Files:
     """The lake's own files: in its folder, or below `athena.location`. Raises AwsError."""
     if settings.target is Target.ATHENA:
-        return S3Files(athena_settings(settings).location)
+        surroundings = tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_")))
+        return _s3_files(athena_settings(settings).location, os.getpid(), surroundings)
     return LocalFiles(settings.lake.path)
+
+
+@lru_cache(maxsize=8)
+def _s3_files(location: str, _process: int, _surroundings: tuple[tuple[str, str], ...]) -> S3Files:
+    """One client for the hundreds of small files of a window: making one takes longer than a call.
+
+    Not for another process, which would share its connections, nor for other credentials.
+    """
+    return S3Files(location)
