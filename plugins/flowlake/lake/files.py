@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,9 +17,12 @@ from flowlake.lake.aws import athena_settings, aws_errors, client, error_code, p
 from flowlake.settings import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from flowlake.settings import Settings
+
+
+_WRITERS = 8
 
 
 class Files(Protocol):
@@ -29,6 +33,9 @@ class Files(Protocol):
 
     def write(self, path: str, content: bytes, *, alone: bool = False) -> None:
         """Put a file in place, whole. `alone`: nobody else writes it meanwhile, so what a killed run left goes too."""
+
+    def write_all(self, contents: Mapping[str, bytes]) -> None:
+        """Put files in place that nobody else writes meanwhile, each whole."""
 
     def take(self, path: str, source: Path) -> None:
         """Put a copy of a local file in place, whole; its content never lies in memory."""
@@ -63,6 +70,11 @@ class LocalFiles:
     def write(self, path: str, content: bytes, *, alone: bool = False) -> None:
         """See `Files`: under a name that every reader skips, then moved."""
         self._put(path, "" if alone else uuid.uuid4().hex, lambda temporary: temporary.write_bytes(content))
+
+    def write_all(self, contents: Mapping[str, bytes]) -> None:
+        """See `Files`."""
+        for path, content in contents.items():
+            self.write(path, content, alone=True)
 
     def take(self, path: str, source: Path) -> None:
         """See `Files`."""
@@ -127,6 +139,11 @@ class S3Files:
         """See `Files`. Raises AwsError."""
         with aws_errors(f"write {self.uri(path)}"):
             self._s3.put_object(Bucket=self._bucket, Key=self._prefix + path, Body=content)
+
+    def write_all(self, contents: Mapping[str, bytes]) -> None:
+        """See `Files`: several at a time. Raises AwsError."""
+        with ThreadPoolExecutor(_WRITERS) as pool:
+            list(pool.map(self.write, contents.keys(), contents.values()))
 
     def take(self, path: str, source: Path) -> None:
         """See `Files`. Raises AwsError."""

@@ -123,8 +123,7 @@ def write_manifests(
     """
     files = open_files(settings)
     wanted = manifest_paths(rows)
-    for path, read_paths in wanted.items():
-        files.write(path, "".join(f"{read_path}\n" for read_path in read_paths).encode(), alone=True)
+    files.write_all({path: "".join(f"{line}\n" for line in lines).encode() for path, lines in wanted.items()})
     before = _possible_manifests(files, hours) if known is None else known
     files.delete(path for path in before if path not in wanted)
 
