@@ -70,6 +70,11 @@ def read_objects(settings: Settings, hour: str) -> list[ObjectRow] | None:
     return [ObjectRow(**{**row, "unknown_fields": tuple(row["unknown_fields"] or ())}) for row in rows]
 
 
+def registered_hours(settings: Settings) -> set[str]:
+    """The arrival hours that were ever registered; it costs a listing of them all."""
+    return {path.split("/")[-2].removeprefix("arrival_hour=") for path in open_files(settings).list(OBJECTS)}
+
+
 def read_uris(settings: Settings, hour: str) -> dict[str, bool]:
     """The objects that are registered in an arrival hour, and whether each is readable."""
     from pyarrow import parquet
