@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
-from flowlake.lake.manifests import read_objects
+from flowlake.lake.manifests import read_objects, registered_hours
 from flowlake.lake.objects import shown
 from flowlake.lake.register import Plan, PlannedFlowLog, plan
 from flowlake.lake.windows import Window, format_hour, parse_hour
@@ -69,9 +69,7 @@ def inspect_window(settings: Settings, window: Window, *, s3_client: S3ClientFac
 
 def last_registered_hour(settings: Settings, window: Window) -> str | None:
     """The newest hour before the window that was registered, None when there is none."""
-    hours = (path.parent.name.removeprefix("arrival_hour=") for path in settings.lake.raw.glob("objects/*/*.parquet"))
-    earlier = [hour for hour in hours if hour < window.hours[0]]
-    return max(earlier, default=None)
+    return max((hour for hour in registered_hours(settings) if hour < window.hours[0]), default=None)
 
 
 def show_inspection(inspection: Inspection, settings: Settings, console: Console) -> None:

@@ -59,7 +59,7 @@ def _points() -> Mapping[str, tuple[Kill, ...]]:
             Kill(target="flowlake.lake.register:_inspect", count=7, after=True),
             Kill(target="flowlake.lake.spool:write_readable_copy"),
             Kill(target="flowlake.lake.register:write_manifests"),
-            Kill(target="flowlake.lake.manifests:Path.replace", count=3),
+            Kill(target="flowlake.lake.files:Path.replace", count=3),
             Kill(target="flowlake.lake.register:write_objects"),
             Kill(target="flowlake.lake.register:write_objects", after=True),
         ),

@@ -5,7 +5,11 @@ Each is written whole, so that no reader meets half of one. Paths are relative t
 
 from __future__ import annotations
 
+import os
+import shutil
 import uuid
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,9 +17,12 @@ from flowlake.lake.aws import athena_settings, aws_errors, client, error_code, p
 from flowlake.settings import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from flowlake.settings import Settings
+
+
+_WRITERS = 8
 
 
 class Files(Protocol):
@@ -24,8 +31,17 @@ class Files(Protocol):
     def read(self, path: str) -> bytes | None:
         """A file's content, None when it is not there."""
 
-    def write(self, path: str, content: bytes) -> None:
-        """Put a file in place, whole."""
+    def write(self, path: str, content: bytes, *, alone: bool = False) -> None:
+        """Put a file in place, whole. `alone`: nobody else writes it meanwhile, so what a killed run left goes too."""
+
+    def write_all(self, contents: Mapping[str, bytes]) -> None:
+        """Put files in place that nobody else writes meanwhile, each whole."""
+
+    def take(self, path: str, source: Path) -> None:
+        """Put a copy of a local file in place, whole; its content never lies in memory."""
+
+    def holds(self, path: str) -> bool:
+        """Whether a file is there."""
 
     def delete(self, paths: Iterable[str]) -> None:
         """Remove files; one that is not there is none to remove."""
@@ -51,17 +67,33 @@ class LocalFiles:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def write(self, path: str, content: bytes) -> None:
+    def write(self, path: str, content: bytes, *, alone: bool = False) -> None:
         """See `Files`: under a name that every reader skips, then moved."""
+        self._put(path, "" if alone else uuid.uuid4().hex, lambda temporary: temporary.write_bytes(content))
+
+    def write_all(self, contents: Mapping[str, bytes]) -> None:
+        """See `Files`."""
+        for path, content in contents.items():
+            self.write(path, content, alone=True)
+
+    def take(self, path: str, source: Path) -> None:
+        """See `Files`."""
+        self._put(path, uuid.uuid4().hex, lambda temporary: shutil.copyfile(source, temporary))
+
+    def _put(self, path: str, mark: str, write: Callable[[Path], object]) -> None:
         place = self._folder / path
         place.parent.mkdir(parents=True, exist_ok=True)
-        temporary = place.with_name(f".{place.name}{uuid.uuid4().hex}.tmp")
+        temporary = place.with_name(f".{place.name}{mark}.tmp")
         try:
-            temporary.write_bytes(content)
+            write(temporary)
             temporary.replace(place)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+    def holds(self, path: str) -> bool:
+        """See `Files`."""
+        return (self._folder / path).is_file()
 
     def delete(self, paths: Iterable[str]) -> None:
         """See `Files`; a folder that becomes empty goes too."""
@@ -103,10 +135,31 @@ class S3Files:
                 raise
             return content
 
-    def write(self, path: str, content: bytes) -> None:
+    def write(self, path: str, content: bytes, *, alone: bool = False) -> None:
         """See `Files`. Raises AwsError."""
         with aws_errors(f"write {self.uri(path)}"):
             self._s3.put_object(Bucket=self._bucket, Key=self._prefix + path, Body=content)
+
+    def write_all(self, contents: Mapping[str, bytes]) -> None:
+        """See `Files`: several at a time. Raises AwsError."""
+        with ThreadPoolExecutor(_WRITERS) as pool:
+            list(pool.map(self.write, contents.keys(), contents.values()))
+
+    def take(self, path: str, source: Path) -> None:
+        """See `Files`. Raises AwsError."""
+        with aws_errors(f"write {self.uri(path)}"), source.open("rb") as file:
+            self._s3.put_object(Bucket=self._bucket, Key=self._prefix + path, Body=file)
+
+    def holds(self, path: str) -> bool:
+        """See `Files`. Raises AwsError."""
+        with aws_errors(f"look for {self.uri(path)}"):
+            try:
+                self._s3.head_object(Bucket=self._bucket, Key=self._prefix + path)
+            except self._s3.exceptions.ClientError as error:
+                if error_code(error) in ("NoSuchKey", "404"):
+                    return False
+                raise
+            return True
 
     def delete(self, paths: Iterable[str]) -> None:
         """See `Files`. Raises AwsError."""
@@ -132,5 +185,15 @@ class S3Files:
 def open_files(settings: Settings) -> Files:
     """The lake's own files: in its folder, or below `athena.location`. Raises AwsError."""
     if settings.target is Target.ATHENA:
-        return S3Files(athena_settings(settings).location)
+        surroundings = tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_")))
+        return _s3_files(athena_settings(settings).location, os.getpid(), surroundings)
     return LocalFiles(settings.lake.path)
+
+
+@lru_cache(maxsize=8)
+def _s3_files(location: str, _process: int, _surroundings: tuple[tuple[str, str], ...]) -> S3Files:
+    """One client for the hundreds of small files of a window: making one takes longer than a call.
+
+    Not for another process, which would share its connections, nor for other credentials.
+    """
+    return S3Files(location)

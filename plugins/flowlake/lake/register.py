@@ -17,15 +17,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from flowlake.errors import FlowlakeError
 from flowlake.lake.footers import FOOTER_STEP, footer_length, inspect_parquet, parse_footer
 from flowlake.lake.gzips import FIRST_LINE_LIMIT, first_line, inspect_text, unpack_start
 from flowlake.lake.layouts import folder_moment
-from flowlake.lake.manifests import read_uris, write_format, write_manifests, write_objects
+from flowlake.lake.manifests import manifest_paths, read_uris, write_format, write_manifests, write_objects
 from flowlake.lake.objects import Kind, ListedObject, ObjectProblem, ObjectRow, Reason, Status, shown
 from flowlake.lake.overtaken import OvertakenHour, record, widened
-from flowlake.lake.spool import Spool
+from flowlake.lake.spool import AthenaSpool, Spool, open_spool
 from flowlake.lake.storage import (
     S3ClientFactory,
     SourceError,
@@ -38,9 +39,14 @@ from flowlake.lake.storage import (
 )
 from flowlake.lake.windows import Window
 from flowlake.records.formats import KNOWN_FORMATS, Format, format_of, parse_header
-from flowlake.settings import Settings, Source
+from flowlake.settings import Settings, Source, Target
+
+if TYPE_CHECKING:
+    from flowlake.lake.glue import GlueTables
 
 log = logging.getLogger(__name__)
+
+_R = TypeVar("_R")
 
 Progress = Callable[[int, int], None]
 """Told how many objects are done, and of how many."""
@@ -137,11 +143,12 @@ def register(
             settings, window, s3_client, accept_missing=accept_missing, widen=widen
         )
         gone = earlier - found.hours.keys()
-        rows, formats = _inspect_all(settings, found, progress)
+        tables = _tables(settings)
+        rows, formats = _inspect_all(settings, found, tables, progress)
         _check_access(settings, rows)
         gone |= earlier & {row.uri for row in rows if row.reason == Reason.VANISHED}
         _guard(gone, accept_missing=accept_missing)
-        new_formats = _write(settings, window, rows, formats)
+        new_formats = _write(settings, window, rows, formats, tables)
     unknown = sorted({name for row in rows for name in row.unknown_fields})
     report = RegisterReport(
         window=window,
@@ -258,7 +265,8 @@ def _settle(
     overtaken: tuple[OvertakenHour, ...] = ()
     while True:
         found = _find(settings, window, s3_client)
-        registered = {hour: read_uris(settings, hour) for hour in (*_hours_before(window, found), *window.hours)}
+        hours = (*_hours_before(window, found), *window.hours)
+        registered = dict(zip(hours, _each(settings, lambda hour: read_uris(settings, hour), hours), strict=True))
         earlier = {uri for hour in window.hours for uri, is_readable in registered[hour].items() if is_readable}
         _guard(earlier - found.hours.keys(), accept_missing=accept_missing)
         held = {hour: _overtaken_uris(uris, hour, window, found) for hour, uris in registered.items()}
@@ -322,19 +330,33 @@ def _check_access(settings: Settings, rows: Sequence[ObjectRow]) -> None:
 # --- reading ---
 
 
+def _tables(settings: Settings) -> GlueTables | None:
+    """The external tables over what is written here, made or brought up to this version; None where there are none."""
+    if settings.target is not Target.ATHENA:
+        return None
+    from flowlake.lake.glue import GlueTables
+
+    tables = GlueTables(settings)
+    tables.ensure()
+    return tables
+
+
 def _inspect_all(
-    settings: Settings, found: _Finding, progress: Progress | None
+    settings: Settings, found: _Finding, tables: GlueTables | None, progress: Progress | None
 ) -> tuple[list[ObjectRow], dict[str, Format]]:
-    spool = Spool(settings.lake.spool)
     rows: list[ObjectRow] = []
     formats = {known.format_id: known for known in _known_formats()}
-    with ThreadPoolExecutor(_threads(settings)) as pool:
+    columns = tables.columns("parquet_records") if tables else {}
+    with open_spool(settings, columns) as spool, ThreadPoolExecutor(_threads(settings)) as pool:
         for row, format_ in pool.map(lambda item: _inspect(spool, item), found.items):
             rows.append(row)
             if format_ is not None:
                 formats[format_.format_id] = format_
             if progress is not None:
                 progress(len(rows), len(found.items))
+        if tables is not None and isinstance(spool, AthenaSpool):
+            seen = spool.columns.all()
+            tables.add_columns("parquet_records", {name: seen[name] for name in sorted(seen.keys() - columns.keys())})
     return rows, formats
 
 
@@ -368,17 +390,19 @@ def _inspect(spool: Spool, item: _Item) -> tuple[ObjectRow, Format | None]:
         if path is not None:
             spool.drop([path])
         return _row(listed, problem.reason, problem.detail), None
+    finally:
+        if path is not None:
+            spool.passed(path)
     return row, format_
 
 
 def _text_row(spool: Spool, listed: ListedObject, path: Path) -> tuple[ObjectRow, Format]:
     facts = inspect_text(path)
     format_ = _text_format(facts.first_line, is_empty=facts.unpacked_bytes == 0)
-    read_path = spool.copy(listed, path) if facts.copy_reason else spool.link(listed, Kind.TEXT, path)
     row = replace(
         _row(listed, None, facts.copy_reason),
         format_id=format_.format_id,
-        read_path=str(read_path),
+        read_path=spool.readable(listed, Kind.TEXT, path, needs_copy=facts.copy_reason is not None),
         line_count=facts.line_count,
         empty_line_count=facts.empty_line_count,
         line_bytes=facts.line_bytes,
@@ -403,7 +427,7 @@ def _parquet_row(spool: Spool, listed: ListedObject, path: Path) -> ObjectRow:
     facts = inspect_parquet(path)
     return replace(
         _row(listed, None),
-        read_path=str(spool.link(listed, Kind.PARQUET, path)),
+        read_path=spool.readable(listed, Kind.PARQUET, path, needs_copy=False),
         line_count=facts.rows,
         empty_line_count=0,
         unpacked_bytes=facts.unpacked_bytes,
@@ -442,20 +466,40 @@ def _row(listed: ListedObject, reason: Reason | None, detail: str | None = None)
 
 
 def _write(
-    settings: Settings, window: Window, rows: Sequence[ObjectRow], formats: dict[str, Format]
+    settings: Settings,
+    window: Window,
+    rows: Sequence[ObjectRow],
+    formats: dict[str, Format],
+    tables: GlueTables | None,
 ) -> tuple[str, ...]:
     """Write formats, then manifests, then the ledger: each file whole, and all of them again by a rerun.
 
-    The ledger comes last because it is what says that an hour was registered.
+    The ledger comes last because it is what says that an hour was registered. A table's partition is there before its
+    first file and goes after its last one, so none is ever overlooked.
     """
     new = [format_id for format_id, format_ in sorted(formats.items()) if write_format(settings, format_)]
-    write_manifests(settings, window.hours, rows)
+    known = tables.add_partitions(window.hours, manifest_paths(rows)) if tables else None
+    write_manifests(settings, window.hours, rows, known)
+    if tables and known:
+        tables.remove_partitions(known)
     by_hour: dict[str, list[ObjectRow]] = defaultdict(list)
     for row in rows:
         by_hour[row.arrival_hour].append(row)
-    for hour in window.hours:
+
+    def write(hour: str) -> None:
         write_objects(settings, hour, sorted(by_hour[hour], key=lambda row: row.uri))
+
+    list(_each(settings, write, window.hours))
     return tuple(format_id for format_id in new if format_id not in KNOWN_FORMATS.values())
+
+
+def _each(settings: Settings, work: Callable[[str], _R], hours: Sequence[str]) -> Iterator[_R]:
+    """Do something for each hour, in order; where files are far away, several at a time."""
+    if settings.target is not Target.ATHENA:
+        yield from map(work, hours)
+        return
+    with ThreadPoolExecutor(_S3_THREADS) as pool:
+        yield from pool.map(work, hours)
 
 
 @contextmanager

@@ -1,0 +1,146 @@
+"""Which Parquet objects Athena reads as they are, and a plain copy of those that it does not.
+
+DuckDB takes nearly everything that Parquet allows, and unites columns whose types differ between objects. Athena reads
+a column by the type that its table has in Glue, knows fewer encodings, and takes an unsigned integer for a signed one.
+What AWS delivers is plain; what others convert need not be.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from flowlake.errors import FlowlakeError
+from flowlake.lake.duck import literal
+from flowlake.lake.glue import may_be_column
+from flowlake.lake.objects import ObjectProblem, Reason, shown
+from flowlake.records.fields import FIELDS_BY_COLUMN
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_CODECS = frozenset({"UNCOMPRESSED", "SNAPPY", "GZIP", "ZSTD"})
+_ENCODINGS = frozenset(
+    {
+        "PLAIN",
+        "RLE",
+        "BIT_PACKED",
+        "PLAIN_DICTIONARY",
+        "RLE_DICTIONARY",
+        "DELTA_BINARY_PACKED",
+        "DELTA_LENGTH_BYTE_ARRAY",
+        "DELTA_BYTE_ARRAY",
+    }
+)
+"""What Trino 476 reads. It refuses BYTE_STREAM_SPLIT, and the codecs BROTLI and LZ4_RAW."""
+
+_INTEGERS = frozenset({"NONE", "INT_8", "INT_16", "INT_32", "INT_64"})
+
+_WHOLE_NUMBER = "-?[1-9][0-9]{0,17}|0[0-9]{0,8}"
+_NO_NUMBER = -1
+"""Stands in a copy for a text in a field of numbers: the record is malformed by it, as it is by the text on DuckDB."""
+
+
+class PlainCopyError(FlowlakeError):
+    """A plain copy that this machine has no room for."""
+
+
+class RecordColumns:
+    """The columns of `raw.parquet_records` and their types; those that objects bring along are noted. For threads."""
+
+    def __init__(self, columns: Mapping[str, str]) -> None:
+        """`columns` are those that the table has, name -> type."""
+        self._columns = dict(columns)
+        self._lock = threading.Lock()
+
+    def types(self, found: Mapping[str, str | None]) -> dict[str, str]:
+        """The type in the table of each column of an object that can be read, by its name there."""
+        with self._lock:
+            return {
+                name: self._columns.setdefault(name.lower(), type_ or "string")
+                for name, type_ in found.items()
+                if may_be_column(name)
+            }
+
+    def all(self) -> dict[str, str]:
+        """The columns so far."""
+        with self._lock:
+            return dict(self._columns)
+
+
+def column_types(path: Path) -> dict[str, str | None]:
+    """The type of each column of a file as Athena reads it: `bigint`, `string`, or None for any other."""
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(path) as file:
+        metadata = file.metadata
+        odd = {
+            chunk.path_in_schema.split(".")[0]
+            for group in map(metadata.row_group, range(metadata.num_row_groups))
+            for chunk in map(group.column, range(group.num_columns))
+            if chunk.compression not in _CODECS or not _ENCODINGS.issuperset(chunk.encodings)
+        }
+        types: dict[str, str | None] = {}
+        for column in map(metadata.schema.column, range(len(metadata.schema))):
+            name = column.path.split(".")[0]
+            # Names hold dots, or columns hold columns: a copy for either.
+            types[name] = _type(column) if column.path == name and name not in odd else None
+    return types
+
+
+def _type(column: Any) -> str | None:
+    if column.max_repetition_level or column.max_definition_level > 1:
+        return None
+    kind = column.logical_type.type
+    if column.physical_type == "BYTE_ARRAY" and kind == "STRING":
+        return "string"
+    is_integer = column.physical_type in ("INT32", "INT64") and kind in ("NONE", "INT")
+    return "bigint" if is_integer and column.converted_type in _INTEGERS else None
+
+
+def write_plain_parquet(path: Path, target: Path, types: Mapping[str, str], found: Mapping[str, str | None]) -> None:
+    """Write an object's records with columns of the types that the table has, whole or not at all.
+
+    DuckDB writes it, so that every value has the text that it has there. Raises ObjectProblem when DuckDB, too, cannot
+    read the object, and PlainCopyError when it runs out of room.
+    """
+    import duckdb
+
+    temporary = target.with_name(f".{target.name}.tmp")
+    columns = ", ".join(
+        f"{_cast(name, type_, found.get(name))} as {_quoted(name.lower())}" for name, type_ in types.items()
+    )
+    with duckdb.connect(config={"threads": 1}) as connection:
+        try:
+            connection.execute(
+                f"copy (select {columns} from read_parquet({literal(str(path))}, hive_partitioning = false)) "
+                f"to {literal(str(temporary))} (format parquet, compression zstd)"
+            )
+        except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+            raise PlainCopyError(f"cannot write a plain copy of {path.name}: {_line(error)}") from error
+        except duckdb.Error as error:
+            raise ObjectProblem(Reason.BROKEN_PARQUET, _line(error)[:200]) from None
+    temporary.replace(target)
+
+
+def _cast(name: str, type_: str, found: str | None) -> str:
+    column = _quoted(name)
+    text = f"cast({column} as varchar)"
+    if type_ == "string":
+        return text
+    if found == type_:
+        return f"cast({column} as bigint)"
+    other = f"case when {text} <> '-' then {_NO_NUMBER} end" if name in FIELDS_BY_COLUMN else "null"
+    return (
+        f"case when regexp_full_match({text}, '{_WHOLE_NUMBER}') then try_cast({text} as bigint) "
+        f"else cast({other} as bigint) end"
+    )
+
+
+def _line(error: Exception) -> str:
+    return shown(" ".join(str(error).split()))
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
