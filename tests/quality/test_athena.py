@@ -16,7 +16,7 @@ from flowlake.lake.windows import Window
 from flowlake.quality.report import Finding, GateError, GateReport, Layer
 from flowlake.quality.runner import validate
 from flowlake.quality.suites import REPORT_TOTALS, TABLES
-from flowlake.settings import AthenaSettings, Gates, Settings, Target
+from flowlake.settings import AthenaSettings, Settings, Target
 from local_athena.queries import Database
 from local_athena.server import LocalAthena
 
@@ -119,7 +119,11 @@ class Copy:
         self._create(schema, name, columns, f"s3://{self._athena.bucket}/{key}")
         if table in ICEBERG:
             database = Database(self._athena, self._place.schema(schema))
-            database.create_table(table, f'select * from "{database.name}"."{name}"')
+            selected = ", ".join(
+                f"cast({column} as timestamp(6)) as {column}" if kind == "TIMESTAMP" else column
+                for column, kind, *_ in columns
+            )
+            database.create_table(table, f'select {selected} from "{database.name}"."{name}"')
 
     def _copy_objects(self, lake: Any) -> None:
         folder = lake.settings.lake.raw / "objects"
