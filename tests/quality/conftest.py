@@ -152,6 +152,11 @@ class Lake:
             for statement in statements:
                 connection.execute(statement)
 
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """What a query of the lake returns."""
+        with open_lake(self.settings) as connection:
+            return connection.execute(query).fetchall()
+
     def validate(self, layer: Layer, window: Window = WINDOW, *, pages: bool = False, **gates: Any) -> GateReport:
         """The gate's report, with thresholds other than the defaults where given, and pages only if asked."""
         settings = replace(self.settings, gates=replace(self.settings.gates, **gates))

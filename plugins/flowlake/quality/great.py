@@ -11,16 +11,20 @@ import html
 import logging
 import shutil
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 from functools import reduce
 from operator import and_
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Literal, cast
 
 import great_expectations as gx  # this module is itself imported only by a running gate
 import great_expectations.expectations as gxe
+import sqlalchemy
 from great_expectations.compatibility import pydantic
 from great_expectations.core.expectation_validation_result import (
     ExpectationSuiteValidationResult,
@@ -39,13 +43,24 @@ from great_expectations.data_context.types.resource_identifiers import (
     ExpectationSuiteIdentifier,
     ValidationResultIdentifier,
 )
-from great_expectations.execution_engine import sqlalchemy_execution_engine
+from great_expectations.datasource.fluent.sql_datasource import SQLDatasource, TableAsset
+from great_expectations.execution_engine import SqlAlchemyExecutionEngine, sqlalchemy_execution_engine
 from great_expectations.expectations.core.unexpected_rows_expectation import (
     UnexpectedRowsExpectation,
 )
 from great_expectations.expectations.expectation import Expectation
-from great_expectations.expectations.row_conditions import Column, RowConditionType
+from great_expectations.expectations.metrics.metric_provider import (
+    MetricProvider,
+    metric_value,
+)
+from great_expectations.expectations.row_conditions import (
+    Column,
+    ComparisonCondition,
+    Operator,
+    RowConditionType,
+)
 
+from flowlake.quality.engines import Engine
 from flowlake.quality.report import GateError, Layer
 from flowlake.quality.suites import NO_ROWS, Check, Condition
 from flowlake.settings import Severity
@@ -54,6 +69,9 @@ KEPT_RUNS = 200
 """Gates whose results and pages are kept: four days of hourly runs; the index reads each of them."""
 
 SITE = "flowlake"
+
+TIME_COLUMN = "event_hour"
+"""The one column of times that conditions are about."""
 
 _SEVERITIES = {Severity.ERROR: "critical", Severity.WARN: "warning"}
 
@@ -88,6 +106,52 @@ def keep_duckdb_connections() -> None:
         engine._PERSISTED_CONNECTION_DIALECTS = (*dialects, _Dialect("duckdb"))
 
 
+_count_of: ContextVar[Callable[[str], int]] = ContextVar("count_of")
+"""How the running gate counts rows: Great Expectations makes its metrics itself, and hands them nothing of ours."""
+
+
+class FailingRows(MetricProvider):
+    """How many rows a query has, by the gate's own engine, which may have counted them ahead."""
+
+    metric_name = "flowlake.failing_rows"
+    value_keys = ("unexpected_rows_query",)
+
+    @metric_value(engine=SqlAlchemyExecutionEngine)
+    def _count(cls, metric_value_kwargs: dict[str, str], **_: object) -> int:  # noqa: N805  # the decorator's form
+        return _count_of.get()(metric_value_kwargs["unexpected_rows_query"])
+
+
+class _Statements(SqlAlchemyExecutionEngine):
+    """Great Expectations' statements, with conditions on times as such.
+
+    Its conditions hold text and numbers only, and Athena compares no time with text: there the hours that a condition
+    lists become times again, in the place where it becomes SQL.
+    """
+
+    def _comparison_condition_to_filter_clause(self, condition: ComparisonCondition) -> Any:
+        if condition.column.name != TIME_COLUMN:
+            return super()._comparison_condition_to_filter_clause(condition)
+        if condition.operator != Operator.IN:
+            message = f"a condition on {TIME_COLUMN} lists hours, it does not say {condition.operator}"
+            raise NotImplementedError(message)
+        hours = [datetime.fromisoformat(str(hour)) for hour in condition.parameter]
+        return sqlalchemy.column(TIME_COLUMN, sqlalchemy.DateTime()).in_(hours)
+
+
+class LakeSource(SQLDatasource):
+    """The lake as a data source: Great Expectations has none of its own for either dialect."""
+
+    type: Literal["flowlake"] = "flowlake"  # type: ignore[assignment]  # each kind of source has its own word
+    execution_engine_override: ClassVar[type[SqlAlchemyExecutionEngine]] = _Statements
+
+
+class _KnownTable(TableAsset):
+    """A table that is there: the gate has looked, and Great Expectations' look is one more statement a table."""
+
+    def test_connection(self) -> None:
+        """Nothing to try."""
+
+
 class ExpectNoRows(UnexpectedRowsExpectation):
     """That a query returns nothing.
 
@@ -95,7 +159,7 @@ class ExpectNoRows(UnexpectedRowsExpectation):
     asked for, and prints to the terminal about queries without `{batch}`: ours name their tables and windows.
     """
 
-    metric_dependencies: ClassVar[tuple[str, ...]] = ("unexpected_rows_query.row_count",)
+    metric_dependencies: ClassVar[tuple[str, ...]] = (FailingRows.metric_name,)
 
     @pydantic.validator("unexpected_rows_query", allow_reuse=True)
     def _validate_query(cls, query: str) -> str:  # noqa: N805  # pydantic's signature
@@ -107,7 +171,7 @@ class ExpectNoRows(UnexpectedRowsExpectation):
         runtime_configuration: dict[str, Any] | None = None,
         execution_engine: object = None,
     ) -> dict[str, Any]:
-        count = metrics["unexpected_rows_query.row_count"]
+        count = metrics[FailingRows.metric_name]
         return {"success": count == 0, "result": {"observed_value": count}}
 
 
@@ -122,32 +186,59 @@ class _TableRun:
 
 
 class Evaluation:
-    """The checks of one layer, evaluated on a DuckDB database of this process (`url`), and their Data Docs.
+    """The checks of one layer, evaluated on an engine, and their Data Docs.
 
     The verdict comes first and alone (`failed`); details are asked for only where there is a failure (`publish`).
     """
 
-    def __init__(self, url: str, folder: Path, layer: Layer, run_name: str, run_at: datetime) -> None:
+    def __init__(self, engine: Engine, folder: Path, layer: Layer, run_name: str, run_at: datetime) -> None:
         """Prepare a context in `folder` (the lake's quality folder); raises nothing, reads nothing."""
         keep_duckdb_connections()
+        self._engine = engine
+        self._counts: dict[str, int] = {}
         self._folder = folder
         self._layer = layer
         self._run_id = RunIdentifier(run_name=run_name, run_time=run_at)
         self._context = _context(folder)
-        # The dialect is DuckDB's; Great Expectations has no data source of its own for it.
-        self._source = self._context.data_sources.add_sql("lake", connection_string=url)
+        sources = cast("Any", self._context.data_sources)
+        self._source = sources.add_flowlake("lake", connection_string=engine.url)
         self._runs: list[_TableRun] = []
 
     def evaluate(self, checks: Sequence[Check]) -> tuple[Check, ...]:
         """The checks that do not hold. Raises GateError when one of them cannot be evaluated."""
         failed: list[Check] = []
-        for table in dict.fromkeys(check.table for check in checks):
-            of_table = tuple(check for check in checks if check.table == table)
-            run = self._evaluate_table(table, of_table)
-            self._runs.append(run)
-            names = {_name(result) for result in run.results.results if not result.success}
-            failed.extend(check for check in of_table if check.name in names)
+        with self._counting([check.failing for check in checks if check.expectation == NO_ROWS]):
+            for table in dict.fromkeys(check.table for check in checks):
+                of_table = tuple(check for check in checks if check.table == table)
+                run = self._evaluate_table(table, of_table)
+                self._runs.append(run)
+                names = {_name(result) for result in run.results.results if not result.success}
+                failed.extend(check for check in of_table if check.name in names)
         return tuple(failed)
+
+    @contextmanager
+    def _counting(self, queries: Sequence[str] = ()) -> Iterator[None]:
+        """Have `FailingRows` count on the engine: ahead and side by side where that is faster, and each query once."""
+        ahead: dict[str, Future[int]] = {}
+
+        def count_of(query: str) -> int:
+            if query not in self._counts:
+                self._counts[query] = ahead[query].result() if query in ahead else self._count(query)
+            return self._counts[query]
+
+        pool = ThreadPoolExecutor(self._engine.threads)
+        token = _count_of.set(count_of)
+        try:
+            if self._engine.threads > 1:
+                ahead.update({query: pool.submit(self._count, query) for query in queries})
+            yield
+        finally:
+            _count_of.reset(token)
+            pool.shutdown(cancel_futures=True)
+
+    def _count(self, query: str) -> int:
+        ((count,),) = self._engine.query(f"select count(*) from ({query}) as failing").rows
+        return int(count)
 
     def page(self, check: Check) -> Path:
         """Where the page that shows a check will stand."""
@@ -162,7 +253,8 @@ class Evaluation:
 
     def publish(self, messages: Mapping[str, str]) -> None:
         """Store the results and write their pages; `messages` has the line to show for each check that failed."""
-        identified = [(_validation_id(run, self._run_id), self._detailed(run, messages)) for run in self._runs]
+        with self._counting():
+            identified = [(_validation_id(run, self._run_id), self._detailed(run, messages)) for run in self._runs]
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / "pages.lock").open("a") as file:
             # Gates of other hours may be at it too, and the index is made of what all of them stored.
@@ -185,7 +277,12 @@ class Evaluation:
         self._source.get_engine().dispose()
 
     def _evaluate_table(self, table: str, checks: tuple[Check, ...]) -> _TableRun:
-        asset = self._source.add_table_asset(table)
+        database = self._engine.databases.get(table)
+        with warnings.catch_warnings():
+            # "Pass the schema in your datasource's connection": the tables are in several, and a connection has one.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            known = _KnownTable(name=table, **({"schema_name": database} if database else {}))
+        asset = self._source._add_asset(known)
         batch = asset.add_batch_definition_whole_table("rows").get_batch()
         suite = f"{self._layer}.{table}"
         results = _validate(batch, suite, checks, "BOOLEAN_ONLY")
@@ -252,8 +349,8 @@ def _row_condition(conditions: Sequence[Condition]) -> RowConditionType:
     return reduce(cast("Any", and_), parts)
 
 
-def _plain(value: str | tuple[str, ...]) -> str | list[str]:
-    return list(value) if isinstance(value, tuple) else value
+def _plain(value: str | tuple[str, ...] | tuple[datetime, ...]) -> str | list[str]:
+    return [str(each) for each in value] if isinstance(value, tuple) else value
 
 
 def _name(result: ExpectationValidationResult) -> str:

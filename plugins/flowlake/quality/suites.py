@@ -8,8 +8,9 @@ says. tests/quality holds a failing case for every check, and fails when one is 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from string import Template
 
@@ -47,18 +48,21 @@ VOLUME_MIN_HOURS = 6
 
 @dataclass(frozen=True)
 class Condition:
-    """A row condition: `column operator value`, where `in` and `not in` take several values."""
+    """A row condition: `column operator value`, where `in` and `not in` take several values.
+
+    Hours of events are times, not text: Athena compares nothing with a text that is none.
+    """
 
     column: str
     operator: str
-    value: str | tuple[str, ...]
+    value: str | tuple[str, ...] | tuple[datetime, ...]
 
     @property
     def sql(self) -> str:
         """The condition as SQL text."""
         if isinstance(self.value, tuple):
             # An empty list is no SQL; nothing is in it.
-            values = ", ".join(literal(value) for value in self.value) or "null"
+            values = ", ".join(_literal(value) for value in self.value) or "null"
             return f"{self.column} {self.operator} ({values})"
         return f"{self.column} {self.operator} {literal(self.value)}"
 
@@ -69,7 +73,8 @@ class Check:
 
     `says` is a `str.format` template over `count` (failing rows), `where` (their hours, as words), `row` (the first of
     them) and the words of `runner.NUMBERS` ("{count} hour{s} {have} ..."). `failing` selects the rows that break the
-    expectation; `keep`, when given, selects those to keep instead.
+    expectation; `keep`, when given, selects those to keep instead. Both are SQL that DuckDB and Athena take alike, with
+    an @ before a table's name (`on`).
     """
 
     name: str
@@ -82,6 +87,10 @@ class Check:
     expectation: str = NO_ROWS
     arguments: Mapping[str, object] = field(default_factory=dict)
     conditions: tuple[Condition, ...] = ()
+
+    def on(self, names: Mapping[str, str]) -> Check:
+        """The check with its tables called as an engine calls them (`engines.Engine.names`)."""
+        return replace(self, failing=_named(self.failing, names), keep=_named(self.keep, names))
 
 
 @dataclass(frozen=True)
@@ -130,7 +139,7 @@ def marts_checks(
 
     `restated` are the event hours that the run wrote anew (naive UTC).
     """
-    scope = (Condition("event_hour", "in", tuple(hour.strftime("%Y-%m-%d %H:%M:%S") for hour in restated)),)
+    scope = (Condition("event_hour", "in", tuple(restated)),)
     hours = _restated_sql(restated)
     return (
         *_edge_checks(scope),
@@ -153,7 +162,7 @@ def _object_checks(gates: Gates, window: Window, scope: tuple[Condition, ...]) -
             expectation="ExpectColumnValuesToBeInSet",
             arguments={"column": "status", "value_set": ["readable"]},
             conditions=scope,
-            failing=_sql("select * from objects where $window and status <> 'readable'", window=_all(scope)),
+            failing=_sql("select * from @objects where $window and status <> 'readable'", window=_all(scope)),
         ),
         Check(
             name="object_fields_are_known",
@@ -163,8 +172,8 @@ def _object_checks(gates: Gates, window: Window, scope: tuple[Condition, ...]) -
             says="{count} object{s} {have} fields that are not known (they are kept in extra_fields) {where},"
             " such as {row[unknown_fields]} of {row[flow_log_id]}",
             failing=_sql(
-                "select uri, arrival_hour, flow_log_id, format_id, unknown_fields from objects"
-                " where $window and len(unknown_fields) > 0",
+                "select uri, arrival_hour, flow_log_id, format_id, unknown_fields from @objects"
+                " where $window and unknown_fields <> array[]",
                 window=_all(scope),
             ),
         ),
@@ -179,7 +188,8 @@ def _object_checks(gates: Gates, window: Window, scope: tuple[Condition, ...]) -
                 """
                 select hours.arrival_hour, count(objects.uri) as objects
                 from (values $hours) as hours (arrival_hour)
-                left join objects on objects.arrival_hour = hours.arrival_hour and objects.status = 'readable'
+                left join @objects as objects
+                    on objects.arrival_hour = hours.arrival_hour and objects.status = 'readable'
                 group by hours.arrival_hour
                 having count(objects.uri) < $least
                 """,
@@ -202,9 +212,9 @@ def _accounting_checks(scope: tuple[Condition, ...]) -> tuple[Check, ...]:
             " run build_staging again",
             failing=_sql(
                 """
-                select uri, arrival_hour, flow_log_id, line_count from objects
+                select uri, arrival_hour, flow_log_id, line_count from @objects
                 where $window and status = 'readable'
-                    and uri not in (select source_uri from int_objects__accounted where $window)
+                    and uri not in (select source_uri from @int_objects__accounted where $window)
                 """,
                 window=_all(scope),
             ),
@@ -217,7 +227,7 @@ def _accounting_checks(scope: tuple[Condition, ...]) -> tuple[Check, ...]:
             says="{count} object{s} {have} lines that are neither records, malformed, gaps, headers nor blanks {where},"
             " such as {row[source_uri]}: {row[registered_lines]} registered, {row[accounted_lines]} accounted for",
             failing=_sql(
-                "select *, $parts as accounted_lines from int_objects__accounted"
+                "select *, $parts as accounted_lines from @int_objects__accounted"
                 " where $window and status = 'readable' and registered_lines is distinct from ($parts)",
                 parts=parts,
                 window=_all(scope),
@@ -231,7 +241,7 @@ def _accounting_checks(scope: tuple[Condition, ...]) -> tuple[Check, ...]:
             says="{count} object{s} {were} not read as they were registered {where}, such as {row[source_uri]}:"
             " {row[registered_line_bytes]} bytes registered, {row[read_line_bytes]} read",
             failing=_sql(
-                "select * from int_objects__accounted where $window and status = 'readable'"
+                "select * from @int_objects__accounted where $window and status = 'readable'"
                 " and registered_line_bytes is distinct from read_line_bytes",
                 window=_all(scope),
             ),
@@ -248,10 +258,10 @@ def _accounting_checks(scope: tuple[Condition, ...]) -> tuple[Check, ...]:
                 select arrival_hour, sum(staged) as staged, sum(accounted) as accounted
                 from (
                     select arrival_hour, count(*) as staged, 0 as accounted
-                    from stg_flow_logs__lines where $window group by arrival_hour
+                    from @stg_flow_logs__lines where $window group by arrival_hour
                     union all
                     select arrival_hour, 0, sum(read_lines)
-                    from int_objects__accounted where $window group by arrival_hour
+                    from @int_objects__accounted where $window group by arrival_hour
                 ) as sides
                 group by arrival_hour
                 having sum(staged) <> sum(accounted)
@@ -265,12 +275,12 @@ def _accounting_checks(scope: tuple[Condition, ...]) -> tuple[Check, ...]:
 def _malformed_checks(gates: Gates, scope: tuple[Condition, ...]) -> tuple[Check, ...]:
     window = _all(scope)
     keep = _sql(
-        "select source_uri, arrival_hour, flow_log_id, format_id, malformed_reason, raw_line from stg_flow_logs__lines"
+        "select source_uri, arrival_hour, flow_log_id, format_id, malformed_reason, raw_line from @stg_flow_logs__lines"
         " where $window and line_kind = 'malformed'",
         window=window,
     )
     share = """
-        select 100.0 * malformed / lines as percent, *
+        select 1e2 * malformed / lines as percent, *
         from (
             select
                 $group
@@ -278,7 +288,7 @@ def _malformed_checks(gates: Gates, scope: tuple[Condition, ...]) -> tuple[Check
                 max(arrival_hour) as last_arrival_hour,
                 sum(malformed) as malformed,
                 sum(records + malformed + nodata_gaps + skipdata_gaps) as lines
-            from int_objects__accounted
+            from @int_objects__accounted
             where $window
             $by
         ) as shares
@@ -333,7 +343,7 @@ def _malformed_checks(gates: Gates, scope: tuple[Condition, ...]) -> tuple[Check
             arguments={"column": "malformed_reason"},
             conditions=(*scope, Condition("line_kind", "=", "malformed")),
             failing=_sql(
-                "select * from stg_flow_logs__lines"
+                "select * from @stg_flow_logs__lines"
                 " where $window and line_kind = 'malformed' and malformed_reason is null",
                 window=window,
             ),
@@ -362,17 +372,24 @@ def _delivery_checks(gates: Gates, window: Window, scope: tuple[Condition, ...])
                 select hours.*, usual.*
                 from (
                     select arrival_hour, sum(lines) as lines, sum(objects) as objects
-                    from int_coverage__expected where $window group by arrival_hour
+                    from @int_coverage__expected where $window group by arrival_hour
                 ) as hours
                 cross join (
+                    -- The medians: the mean of the one or two in the middle.
                     select
                         count(*) as earlier_hours,
-                        median(lines) as usual_lines,
-                        median(objects) as usual_objects
+                        avg(case when 2 * lines_place between places and places + 2 then lines end) as usual_lines,
+                        avg(case when 2 * objects_place between places and places + 2 then objects end) as usual_objects
                     from (
-                        select arrival_hour, sum(lines) as lines, sum(objects) as objects
-                        from int_coverage__expected where $earlier group by arrival_hour
-                    ) as history
+                        select
+                            lines, row_number() over (order by lines) as lines_place,
+                            objects, row_number() over (order by objects) as objects_place,
+                            count(*) over () as places
+                        from (
+                            select sum(lines) as lines, sum(objects) as objects
+                            from @int_coverage__expected where $earlier group by arrival_hour
+                        ) as history
+                    ) as ranked
                 ) as usual
                 where earlier_hours >= $least
                     and (lines < $kept * usual_lines or objects < $kept * usual_objects)
@@ -395,7 +412,7 @@ def _delivery_checks(gates: Gates, window: Window, scope: tuple[Condition, ...])
             arguments={"column": "status", "value_set": ["silent"]},
             conditions=silent,
             failing=_sql(
-                "select * from int_coverage__expected where $scope and status = 'silent'"
+                "select * from @int_coverage__expected where $scope and status = 'silent'"
                 " order by arrival_hour, flow_log_id",
                 scope=_all(silent),
             ),
@@ -411,7 +428,7 @@ def _delivery_checks(gates: Gates, window: Window, scope: tuple[Condition, ...])
             arguments={"column_list": ["flow_log_id", "arrival_hour"]},
             conditions=scope,
             failing=_sql(
-                "select flow_log_id, arrival_hour, count(*) as copies from int_coverage__expected where $window"
+                "select flow_log_id, arrival_hour, count(*) as copies from @int_coverage__expected where $window"
                 " group by flow_log_id, arrival_hour having count(*) > 1",
                 window=_all(scope),
             ),
@@ -448,9 +465,9 @@ def _line_checks(scope: tuple[Condition, ...]) -> tuple[Check, ...]:
             says="{count} record{s} {lack} an endpoint {where}, such as one of {row[source_uri]}",
             failing=_sql(
                 """
-                select * from stg_flow_logs__lines
-                where $records and $incomplete and (flow_log_id, format_id) in (
-                    select (flow_log_id, format_id) from stg_flow_logs__lines
+                select * from @stg_flow_logs__lines
+                where $records and $incomplete and coalesce(flow_log_id, '') || ' ' || format_id in (
+                    select coalesce(flow_log_id, '') || ' ' || format_id from @stg_flow_logs__lines
                     where $records and not $incomplete
                     group by flow_log_id, format_id
                 )
@@ -470,7 +487,7 @@ def _line_checks(scope: tuple[Condition, ...]) -> tuple[Check, ...]:
                 """
                 select flow_log_id, format_id, min(arrival_hour) as arrival_hour,
                     max(arrival_hour) as last_arrival_hour, count(*) as records
-                from stg_flow_logs__lines
+                from @stg_flow_logs__lines
                 where $records
                 group by flow_log_id, format_id
                 having count_if(not $incomplete) = 0
@@ -484,7 +501,9 @@ def _line_checks(scope: tuple[Condition, ...]) -> tuple[Check, ...]:
 
 def _event_time_checks(gates: Gates, window: Window, scope: tuple[Condition, ...]) -> tuple[Check, ...]:
     kinds = (*scope, Condition("line_kind", "in", ("record", "gap")))
-    arrived = "strptime(arrival_hour, '%Y-%m-%dT%H')"
+    arrived = "cast(replace(arrival_hour, 'T', ' ') || ':00:00' as timestamp)"
+    # The later of the two, where a format has both: DuckDB's greatest passes over a missing one, Trino's does not.
+    latest = "coalesce(greatest(start_at, end_at), start_at, end_at)"
     # What holds of the window's first or last hour, a literal, spares nearly every line the reading of its own hour.
     ahead = window.start + timedelta(minutes=60 + gates.max_event_ahead_minutes)
     old = window.end - timedelta(hours=1 + gates.max_event_age_hours)
@@ -498,10 +517,10 @@ def _event_time_checks(gates: Gates, window: Window, scope: tuple[Condition, ...
             says="{count} record{s} {lie} in the future of their arrival {where}, such as {row[start_at]} in"
             f" {{row[source_uri]}} (tolerance {gates.max_event_ahead_minutes} minutes)",
             failing=_sql(
-                "select * from stg_flow_logs__lines where $kinds"
-                " and greatest(start_at, end_at) > timestamp '$ahead'"
-                " and greatest(start_at, end_at) > $arrived + interval '$minutes' minute",
+                "select * from @stg_flow_logs__lines where $kinds"
+                " and $latest > timestamp '$ahead' and $latest > $arrived + interval '$minutes' minute",
                 kinds=_all(kinds),
+                latest=latest,
                 ahead=f"{ahead:%Y-%m-%d %H:%M:%S}",
                 arrived=arrived,
                 minutes=str(60 + gates.max_event_ahead_minutes),
@@ -516,10 +535,10 @@ def _event_time_checks(gates: Gates, window: Window, scope: tuple[Condition, ...
             says="{count} record{s} {are} older than"
             f" {gates.max_event_age_hours} hours {{where}}, such as {{row[start_at]}} in {{row[source_uri]}}",
             failing=_sql(
-                "select * from stg_flow_logs__lines where $kinds"
-                " and greatest(start_at, end_at) < timestamp '$old'"
-                " and greatest(start_at, end_at) < $arrived - interval '$hours' hour",
+                "select * from @stg_flow_logs__lines where $kinds"
+                " and $latest < timestamp '$old' and $latest < $arrived - interval '$hours' hour",
                 kinds=_all(kinds),
+                latest=latest,
                 old=f"{old:%Y-%m-%d %H:%M:%S}",
                 arrived=arrived,
                 hours=str(gates.max_event_age_hours),
@@ -571,9 +590,9 @@ def _edge_key_checks(hours: str) -> tuple[Check, ...]:
             failing=_sql(
                 """
                 select $side, min(event_hour) as event_hour, max(event_hour) as last_event_hour, count(*) as edges
-                from fct_edges
+                from @fct_edges
                 where $hours and $side is not null
-                    and $side not in (select device_id from dim_devices where device_id is not null)
+                    and $side not in (select device_id from @dim_devices where device_id is not null)
                 group by $side
                 """,
                 side=f"{side}_device_id",
@@ -614,7 +633,7 @@ def _edge_sum_checks(scope: tuple[Condition, ...], hours: str) -> tuple[Check, .
                             1 as staged_flows,
                             coalesce(packets, 0) as staged_packets, coalesce(bytes, 0) as staged_bytes,
                             0 as flows, 0 as packets, 0 as bytes
-                        from stg_flow_logs__lines
+                        from @stg_flow_logs__lines
                         where $window and line_kind = 'record' and resource_type is null
                             and coalesce(pkt_srcaddr, srcaddr) is not null
                             and coalesce(pkt_dstaddr, dstaddr) is not null
@@ -623,7 +642,7 @@ def _edge_sum_checks(scope: tuple[Condition, ...], hours: str) -> tuple[Check, .
                             arrival_hour, event_hour, flow_log_id, interface_id, action,
                             0, 0, 0,
                             flows, packets, bytes
-                        from int_edges__partials
+                        from @int_edges__partials
                         where $window
                     ) as sides
                     group by arrival_hour, event_hour, flow_log_id, interface_id, action
@@ -641,8 +660,8 @@ def _edge_sum_checks(scope: tuple[Condition, ...], hours: str) -> tuple[Check, .
             says="{count} event hour{s} {have} new records but {were} not restated {where}: run build_marts again",
             failing=_sql(
                 """
-                select distinct event_hour from int_edges__partials
-                where $window and event_hour not in (select event_hour from int_hours__restated)
+                select distinct event_hour from @int_edges__partials
+                where $window and event_hour not in (select event_hour from @int_hours__restated)
                 """,
                 window=window,
             ),
@@ -658,10 +677,10 @@ def _edge_sum_checks(scope: tuple[Condition, ...], hours: str) -> tuple[Check, .
             failing=_sql(
                 """
                 select event_hour, sum(flows) as flows, sum(packets) as packets, sum(bytes) as bytes
-                from int_edges__partials as partials
-                where $hours and event_hour not in (select event_hour from fct_edges where $hours)
+                from @int_edges__partials as partials
+                where $hours and event_hour not in (select event_hour from @fct_edges where $hours)
                     and not exists (
-                        select 1 from dim_interfaces as own
+                        select 1 from @dim_interfaces as own
                         where partials.dst_device_id in (own.own_address, own.own_address_v6)
                             and partials.interface_id <> own.interface_id
                     )
@@ -677,7 +696,7 @@ def _edge_sum_checks(scope: tuple[Condition, ...], hours: str) -> tuple[Check, .
             claim="every edge of a restated hour has a partial sum of the same key",
             says="{count} edge{s} {have} no partial sum {where}, such as {row[src_device_id]} to {row[dst_device_id]}",
             failing=_sql(
-                "select $key from fct_edges where $hours except select $key from int_edges__partials where $hours",
+                "select $key from @fct_edges where $hours except select $key from @int_edges__partials where $hours",
                 key=key,
                 hours=hours,
             ),
@@ -701,10 +720,10 @@ def _edge_sum_checks(scope: tuple[Condition, ...], hours: str) -> tuple[Check, .
                     from (
                         select event_hour, flows, packets, bytes,
                             0 as logged_flows, 0 as logged_packets, 0 as logged_bytes
-                        from fct_edges where $hours
+                        from @fct_edges where $hours
                         union all
                         select event_hour, 0, 0, 0, flows, packets, bytes
-                        from int_edges__partials where $hours
+                        from @int_edges__partials where $hours
                     ) as sides
                     group by event_hour
                 ) as sums
@@ -746,9 +765,9 @@ def _report_totals_check(total: ReportTotals, hours: str) -> Check:
             from (
                 select event_hour, $columns
                 from (
-                    select event_hour, $measures, $edges_zeros from $table where $hours
+                    select event_hour, $measures, $edges_zeros from @$table where $hours
                     union all
-                    select event_hour, $zeros, $edges from fct_edges where $hours and $counted
+                    select event_hour, $zeros, $edges from @fct_edges where $hours and $counted
                 ) as sides
                 group by event_hour
             ) as sums
@@ -780,7 +799,7 @@ def _in_set(table: str, scope: tuple[Condition, ...], column: str, values: tuple
         arguments={"column": column, "value_set": list(values)},
         conditions=scope,
         failing=_sql(
-            "select * from $table where $scope and $column not in ($values)",
+            "select * from @$table where $scope and $column not in ($values)",
             table=table,
             scope=_all(scope),
             column=column,
@@ -802,7 +821,7 @@ def _between(table: str, scope: tuple[Condition, ...], column: str, low: int, hi
         arguments={"column": column, "min_value": low, "max_value": high},
         conditions=scope,
         failing=_sql(
-            "select * from $table where $scope and ($column < $low$above)",
+            "select * from @$table where $scope and ($column < $low$above)",
             table=table,
             scope=_all(scope),
             column=column,
@@ -825,7 +844,7 @@ def _not_null(
         arguments={"column": column},
         conditions=scope,
         failing=_sql(
-            "select * from $table where $scope and $column is null", table=table, scope=_all(scope), column=column
+            "select * from @$table where $scope and $column is null", table=table, scope=_all(scope), column=column
         ),
     )
 
@@ -841,8 +860,8 @@ def _unique(table: str, column: str, *, what: str, scope: tuple[Condition, ...] 
         arguments={"column": column},
         conditions=scope,
         failing=_sql(
-            "select * from $table where $scope and $column in"
-            " (select $column from $table where $scope group by $column having count(*) > 1)",
+            "select * from @$table where $scope and $column in"
+            " (select $column from @$table where $scope group by $column having count(*) > 1)",
             table=table,
             scope=_all(scope),
             column=column,
@@ -867,7 +886,7 @@ def _seen_in_order(table: str, *, what: str, scope: tuple[Condition, ...] = ()) 
         },
         conditions=scope,
         failing=_sql(
-            "select * from $table where $scope and last_seen_at < first_seen_at", table=table, scope=_all(scope)
+            "select * from @$table where $scope and last_seen_at < first_seen_at", table=table, scope=_all(scope)
         ),
     )
 
@@ -881,7 +900,7 @@ def _arrival_scope(window: Window) -> tuple[Condition, ...]:
 
 def _restated_sql(hours: Sequence[datetime]) -> str:
     # Literals, so that files are pruned by them.
-    listed = ", ".join(f"timestamp '{hour:%Y-%m-%d %H:%M:%S}'" for hour in hours)
+    listed = ", ".join(_literal(hour) for hour in hours)
     return f"event_hour in ({listed})" if listed else "false"
 
 
@@ -891,6 +910,14 @@ def _all(conditions: Sequence[Condition]) -> str:
 
 def _sql(template: str, **parts: str) -> str:
     return Template(template).substitute(parts)
+
+
+def _literal(value: str | datetime) -> str:
+    return literal(value) if isinstance(value, str) else f"timestamp '{value:%Y-%m-%d %H:%M:%S}'"
+
+
+def _named(query: str, names: Mapping[str, str]) -> str:
+    return re.sub(r"@(\w+)", lambda found: names[found[1]], query)
 
 
 def _percent(share: float) -> str:
