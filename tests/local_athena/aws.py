@@ -99,7 +99,7 @@ def install_overlay() -> None:
     """Give moto's Glue what it lacks, in this process."""
     for name, answer in OVERLAY.items():
         setattr(GlueResponse, name, answer)
-    utils._cast = cast_partition_value
+    utils._cast = cast_partition_value  # type: ignore[assignment]
 
 
 class Handler(MotoRequestHandler):

@@ -213,7 +213,7 @@ class Runner:
             case _:
                 execution.parsed.set()
                 execution.state = State.RUNNING
-                execution.rows += self._catalog(execution).carry_out(step)
+                execution.rows.extend(map(list, self._catalog(execution).carry_out(step)))
 
     def _catalog(self, execution: Execution) -> Catalog:
         return Catalog(self.glue, lambda text: self._query(Sql(text), execution).rows)

@@ -52,7 +52,8 @@ def text_of(value: Any, signature: Mapping[str, Any]) -> str | None:
     """A value of Trino's protocol as Athena shows it; None is a null, which is no text at all."""
     if value is None:
         return None
-    return CONVERTERS.get(signature["rawType"], lambda value, _: str(value))(value, signature)
+    convert = CONVERTERS.get(signature["rawType"])
+    return str(value) if convert is None else convert(value, signature)
 
 
 def _boolean(value: Any, _signature: Mapping[str, Any]) -> str:

@@ -103,7 +103,7 @@ def project(database: Database, tmp_path: Path) -> Path:
 
 def build(database: Database, project: Path, *extra: str, **variables: object) -> Mapping[str, Any]:
     """`dbt build`; its results by node."""
-    command = [DBT, "--no-use-colors", "build", "--vars", json.dumps(variables), *extra]
+    command: list[str | Path] = [DBT, "--no-use-colors", "build", "--vars", json.dumps(variables), *extra]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     environment |= database.local.environment | {"DBT_PROFILES_DIR": str(project)}
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import boto3
-import psutil
+import psutil  # type: ignore[import-untyped] # it ships no types
 import pytest
 
 from local_athena.children import child

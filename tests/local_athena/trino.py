@@ -226,7 +226,7 @@ def start_trino(parts: Installation, folder: Path, aws: str, region: str) -> Ite
     )
     settings = {"config": etc / "config.properties", "node.environment": "test", "node.id": "local"}
     settings["node.data-dir"] = etc
-    command = [
+    command: list[str | Path] = [
         java(),
         *JAVA_OPTIONS,
         *(f"-D{name}={value}" for name, value in settings.items()),

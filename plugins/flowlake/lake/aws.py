@@ -35,7 +35,7 @@ def client(service: str) -> Any:
 
     config = Config(retries={"mode": "standard", "max_attempts": 8}, max_pool_connections=32)
     try:
-        return boto3.session.Session().client(service, config=config)
+        return boto3.session.Session().client(service, config=config)  # type: ignore[call-overload]
     except BotoCoreError as error:
         raise AwsError(f"{service} cannot be reached: {explain(error)}") from None
 
@@ -44,6 +44,7 @@ class aws_errors:  # noqa: N801 (a context manager, used as a verb)
     """Turn the errors of the AWS SDK into AwsError: `what` says what was being done ("read s3://…")."""
 
     def __init__(self, what: str) -> None:
+        """Remember what is being done."""
         self._what = what
 
     def __enter__(self) -> None:
