@@ -188,11 +188,12 @@ class Athena:
         header: list[list[str | None]] = (
             [[column["Name"] for column in execution.columns]] if execution.is_query else []
         )
-        where, following = pages(len(header) + len(execution.rows), request.get("NextToken"), size)
+        rows = self.runner.shelf.rows(execution) if execution.is_query else execution.rows
+        where, following = pages(len(header) + len(rows), request.get("NextToken"), size)
         answer = {
             "UpdateCount": execution.update_count,
             "ResultSet": {
-                "Rows": [values(row) for row in (header + execution.rows)[where]],
+                "Rows": [values(row) for row in (header + rows)[where]],
                 "ResultSetMetadata": {"ColumnInfo": execution.columns},
             },
         }
@@ -347,7 +348,12 @@ class Server(ThreadingHTTPServer):
     """Answers on 127.0.0.1."""
 
     daemon_threads = True
+    request_queue_size = 128  # clients that come at the same time; with five places the others wait a second
 
-    def __init__(self, port: int, athena: Athena) -> None:
-        super().__init__(("127.0.0.1", port), Handler)
+    def __init__(self, athena: Athena) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
         self.athena = athena
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"

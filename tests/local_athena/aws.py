@@ -1,7 +1,7 @@
 """S3, Glue and STS: moto's server, and what Trino and Athena ask of Glue beyond it.
 
-Run as a process of its own (`python -m local_athena.aws PORT`), so that it and the Athena API do not share one
-interpreter's lock. Everything is in memory, and gone when it ends.
+Run as a process of its own (`python -m local_athena.aws FILE`, which says its port there), so that it and the Athena
+API do not share one interpreter's lock. Everything is in memory, and gone when it ends.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from moto.core.responses import ActionResult
@@ -18,7 +19,7 @@ from moto.glue.responses import GlueResponse
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
-_updates = threading.Lock()
+_changes = threading.Lock()
 
 
 def update_table(response: GlueResponse) -> ActionResult:
@@ -28,7 +29,7 @@ def update_table(response: GlueResponse) -> ActionResult:
     `SkipArchive` keeps no older version, or a test of many commits would keep all of their metadata.
     """
     request = response.parameters
-    with _updates:
+    with _changes:
         table = response.glue_backend.get_table(request["DatabaseName"], request["TableInput"]["Name"])
         current = str(table.as_dict()["VersionId"])
         expected = request.get("VersionId")
@@ -38,6 +39,18 @@ def update_table(response: GlueResponse) -> ActionResult:
         if request.get("SkipArchive"):
             table.versions.pop(current, None)
     return ActionResult({})
+
+
+def create_table(response: GlueResponse) -> ActionResult:
+    """Of two that make the same table one fails: moto looks and makes in two steps, and its calls are threads."""
+    with _changes:
+        return _moto_create_table(response)
+
+
+def create_partitions(response: GlueResponse) -> ActionResult:
+    """As `create_table`, for partitions."""
+    with _changes:
+        return _moto_create_partitions(response)
 
 
 def get_partitions(response: GlueResponse) -> ActionResult:
@@ -73,7 +86,9 @@ def no_function(response: GlueResponse) -> ActionResult:
 
 
 OVERLAY: dict[str, Callable[[GlueResponse], ActionResult]] = {
+    "create_table": create_table,
     "update_table": update_table,
+    "batch_create_partition": create_partitions,
     "get_partitions": get_partitions,
     "get_column_statistics_for_table": no_column_statistics,
     "get_column_statistics_for_partition": no_column_statistics,
@@ -86,6 +101,8 @@ OVERLAY: dict[str, Callable[[GlueResponse], ActionResult]] = {
 }
 """Calls of Glue, by moto's names for them."""
 
+_moto_create_table = GlueResponse.create_table
+_moto_create_partitions = GlueResponse.batch_create_partition
 _moto_get_partitions = GlueResponse.get_partitions
 _moto_cast = utils._cast
 
@@ -111,12 +128,16 @@ class Handler(MotoRequestHandler):
         """Not every call; errors are logged."""
 
 
-def serve(port: int) -> None:
-    """Answer on 127.0.0.1 until the process ends."""
+def serve(port_file: Path) -> None:
+    """Answer on 127.0.0.1 until the process ends, on a port that the system gives: nobody else can have it."""
     install_overlay()
     application = DomainDispatcherApplication(create_backend_app)
-    make_server("127.0.0.1", port, application, threaded=True, request_handler=Handler).serve_forever()
+    server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Handler)
+    aside = port_file.with_suffix(".new")
+    aside.write_text(str(server.port))
+    aside.rename(port_file)
+    server.serve_forever()
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]))
+    serve(Path(sys.argv[1]))

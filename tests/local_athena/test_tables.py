@@ -265,7 +265,7 @@ def test_writers_at_the_same_time_lose_no_row(database: Database) -> None:
     answers: list[tuple[int, int, Answer]] = []
 
     def write(writer: int) -> None:
-        for turn in range(1, 6):
+        for turn in range(1, 4):
             answers.append((writer, turn, database.run(f"insert into t values ({writer}, {turn})")))
 
     writers = [threading.Thread(target=write, args=(writer,)) for writer in range(1, 5)]
@@ -277,7 +277,7 @@ def test_writers_at_the_same_time_lose_no_row(database: Database) -> None:
     for _, _, answer in answers:
         assert answer.state == "SUCCEEDED" or answer.error["ErrorType"] == 233, answer.reason
     assert database.rows("select writer, turn from t where writer > 0") == succeeded
-    assert len(succeeded) >= 10
+    assert len(succeeded) >= 6
 
 
 def test_glue_refuses_an_update_of_a_version_that_is_not_the_newest(database: Database) -> None:
