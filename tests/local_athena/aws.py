@@ -6,9 +6,11 @@ API do not share one interpreter's lock. Everything is in memory, and gone when 
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,13 @@ from moto.glue import utils
 from moto.glue.exceptions import EntityNotFoundException, GlueClientError
 from moto.glue.responses import GlueResponse
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from moto.s3.models import s3_backends
 from werkzeug.serving import make_server
+
+ACCOUNT = "123456789012"
+"""Whose everything is, for moto."""
+
+ARRIVALS_PATH = "/local/arrivals"
 
 _changes = threading.Lock()
 
@@ -119,6 +127,23 @@ def install_overlay() -> None:
     utils._cast = cast_partition_value  # type: ignore[assignment]
 
 
+def set_arrival(bucket: str, key: str, seconds: int) -> None:
+    """Say when an object was written, which S3 itself decides: in Unix time."""
+    s3: Any = s3_backends[ACCOUNT]["aws"]
+    s3.get_object(bucket, key).last_modified = datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
+
+
+class Application(DomainDispatcherApplication):
+    """moto, and a path beside it for what tests want and AWS has no call for."""
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        if environ["PATH_INFO"] != ARRIVALS_PATH:
+            return super().__call__(environ, start_response)
+        set_arrival(**json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))))
+        start_response("200 OK", [("Content-Length", "0")])
+        return [b""]
+
+
 class Handler(MotoRequestHandler):
     """Headers and body are two writes; the second one must not wait until the client has confirmed the first."""
 
@@ -131,7 +156,7 @@ class Handler(MotoRequestHandler):
 def serve(port_file: Path) -> None:
     """Answer on 127.0.0.1 until the process ends, on a port that the system gives: nobody else can have it."""
     install_overlay()
-    application = DomainDispatcherApplication(create_backend_app)
+    application = Application(create_backend_app)
     server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Handler)
     aside = port_file.with_suffix(".new")
     aside.write_text(str(server.port))
