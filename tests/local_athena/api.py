@@ -5,6 +5,7 @@ An operation that is missing here is refused by name, so that a client that need
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 import uuid
@@ -36,6 +37,7 @@ class Claim:
     """A request token and the execution that it stands for: the same call again is the same execution."""
 
     request: str
+    """The request's digest: statements are long, and a token is remembered for ever."""
     execution_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -92,7 +94,7 @@ class Athena:
             )
         if group.state != "ENABLED":
             raise invalid(f"WorkGroup {group.name} is disabled.")
-        claim = Claim(json.dumps(request, sort_keys=True))
+        claim = Claim(hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest())
         token = request.get("ClientRequestToken", claim.execution_id)
         first = self.tokens.setdefault(token, claim)
         if first.request != claim.request:
