@@ -22,6 +22,7 @@ from flowlake.errors import FlowlakeError, storage_advice
 from flowlake.lake.duck import install_extensions, is_overtaken
 from flowlake.lake.lock import build_lock
 from flowlake.lake.windows import format_hour
+from flowlake.settings import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -69,6 +70,8 @@ def run_variables(settings: Settings) -> dict[str, object]:
 
 def _output(settings: Settings) -> str:
     """The output of dbt's profile that is this target on this catalogue."""
+    if settings.target is Target.ATHENA:
+        return settings.target.value
     return settings.target.value if settings.lake.catalog is None else f"{settings.target.value}_postgresql"
 
 
@@ -85,7 +88,8 @@ def build(settings: Settings, window: Window, layer: str, meanwhile: Callable[[]
     Raises:
         DbtError: with the first failing node and its message; all of dbt's log lies in `<lake>/dbt/logs`.
     """
-    install_extensions()
+    if settings.target is Target.DUCKDB:
+        install_extensions()
     with _work_folder(settings) as folder:
         try:
             with build_lock(settings, f"{layer} of {window}", alone=False):
@@ -152,6 +156,7 @@ def _build(settings: Settings, window: Window, layer: str, folder: Path, meanwhi
         "FLOWLAKE_TARGET": _output(settings),
         "FLOWLAKE_CATALOG": settings.lake.catalog or "",
         "FLOWLAKE_SPILL": str(folder / "spill"),
+        **_athena_environment(settings),
         "FLOWLAKE_ARRIVAL_FROM": format_hour(window.start),
         "FLOWLAKE_ARRIVAL_TO": format_hour(window.end),
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
@@ -201,6 +206,18 @@ def _build(settings: Settings, window: Window, layer: str, folder: Path, meanwhi
         tests=sum(result["unique_id"].startswith("test.") for result in outcome),
         seconds_by_node={result["unique_id"]: float(result["execution_time"]) for result in outcome},
     )
+
+
+def _athena_environment(settings: Settings) -> dict[str, str]:
+    """What the profile's output `athena` reads; credentials and endpoints are in the environment already."""
+    if settings.athena is None:
+        return {}
+    return {
+        "FLOWLAKE_DATABASE": settings.athena.database,
+        "FLOWLAKE_LOCATION": settings.athena.location,
+        "FLOWLAKE_WORK_GROUP": settings.athena.work_group,
+        "FLOWLAKE_THREADS": str(settings.athena.threads),
+    }
 
 
 def _outcome(results: Path) -> list[dict[str, Any]] | None:

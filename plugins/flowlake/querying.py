@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from flowlake.errors import FlowlakeError
 from flowlake.lake.duck import connect, literal
 from flowlake.lake.objects import shown
+from flowlake.settings import Target
 
 if TYPE_CHECKING:
     import duckdb
@@ -99,6 +100,12 @@ def open_query(settings: Settings, sql: str) -> Iterator[Result]:
 
     Raises QueryError when the statement is refused or fails, and LakeError when there is no lake.
     """
+    if settings.target is Target.ATHENA:
+        from flowlake.querying_athena import open_query_on_athena
+
+        with open_query_on_athena(settings, sql) as result:
+            yield result
+        return
     import duckdb
 
     check_statement(sql)
@@ -107,7 +114,7 @@ def open_query(settings: Settings, sql: str) -> Iterator[Result]:
         try:
             connection.execute(sql)
             described = connection.description or []
-            names = _unique([str(column[0]) for column in described])
+            names = unique_names([str(column[0]) for column in described])
             numeric = [
                 name
                 for name, column in zip(names, described, strict=True)
@@ -203,7 +210,7 @@ def _table_functions(node: object) -> Iterator[str]:
             yield from _table_functions(value)
 
 
-def _unique(names: Iterable[str]) -> list[str]:
+def unique_names(names: Iterable[str]) -> list[str]:
     """Column names of which none stands twice: a JSON object would drop the first."""
     seen: set[str] = set()
     found = []

@@ -8,9 +8,11 @@ from rich.console import Console
 from rich.text import Text
 
 from flowlake.lake.duck import connect
-from flowlake.lake.ledger import HourState
+from flowlake.lake.ledger import HourState, open_ledger
 from flowlake.lake.objects import shown
 from flowlake.lake.publish import published_version
+from flowlake.lake.tables import read_rows
+from flowlake.settings import Target
 from flowlake.terminal import counted, make_table, print_table
 
 if TYPE_CHECKING:
@@ -26,16 +28,17 @@ def show_status(settings: Settings, console: Console) -> None:
 
     Raises LakeError when there is no lake.
     """
-    with connect(settings) as connection:
-        version = published_version(connection)
-        console.print(Text(f"lake {settings.lake.path}"))
-        if version is None:
-            console.print("nothing is published yet")
-        else:
-            row = connection.execute("select max(event_hour), count(distinct event_hour) from fct_edges").fetchone()
-            newest, hours = row or (None, 0)
-            when = f"{newest:%Y-%m-%dT%H}" if newest else "none"
-            console.print(f"published: version {version}, {counted(hours, 'event hour')}, newest {when}")
+    console.print(Text(f"lake {settings.athena.location if settings.athena else settings.lake.path}"))
+    version = _version(settings)
+    if version is None:
+        console.print("nothing is published yet")
+    else:
+        edges = "{flowlake}.fct_edges"
+        ((newest, hours),) = read_rows(settings, f"select max(event_hour), count(distinct event_hour) from {edges}")
+        # DuckDB gives a timestamp, Athena its text.
+        when = str(newest)[:13].replace(" ", "T") if newest else "none"
+        console.print(f"published: version {version}, {counted(int(hours), 'event hour')}, newest {when}")
+    with open_ledger(settings) as connection:
         rows = _hours(connection)
     validated = [hour for hour, state, *_ in rows if state == HourState.VALIDATED]
     if validated:
@@ -56,6 +59,15 @@ def show_status(settings: Settings, console: Console) -> None:
             console.print(f"the newest {_SHOWN} of {len(others)} hours that are not validated")
     elif rows:
         console.print("no hour is held, failed or under way")
+
+
+def _version(settings: Settings) -> int | None:
+    if settings.target is Target.ATHENA:
+        from flowlake.lake.athena_views import published_number
+
+        return published_number(settings)
+    with connect(settings) as connection:
+        return published_version(connection)
 
 
 def _hours(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str, str, object, str | None]]:

@@ -106,28 +106,26 @@ def _register(context: RunContext) -> StepReport:
 
 def _build_staging(context: RunContext) -> StepReport:
     from flowlake import dbt
-    from flowlake.lake.duck import connect
-    from flowlake.lake.ledger import StagingState, ensure_ledger, mark_staging
+    from flowlake.lake.ledger import StagingState, ensure_ledger, mark_staging, open_ledger
     from flowlake.lake.manifests import require_registered
     from flowlake.lake.overtaken import ensure_table
     from flowlake.lake.spool import ensure_spooled, unchanged
+    from flowlake.lake.tables import in_window, read_rows
 
     require_registered(context.settings, context.window)
     ensure_spooled(context.settings, context.window, s3_client=context.s3_client)
-    with connect(context.settings, read_only=False) as connection:
+    with open_ledger(context.settings, read_only=False) as connection:
         ensure_ledger(connection)
         ensure_table(connection)
         mark_staging(connection, context.window, StagingState.BUILDING, context.run_id)
     meanwhile = _import_gates if context.goes_on else lambda: None
     with unchanged(context.settings, context.window):
         built = dbt.build(context.settings, context.window, "staging", meanwhile)
-    with connect(context.settings) as connection:
-        row = connection.execute(
-            "select count(*), sum(registered_lines), sum(records), sum(object_bytes) "
-            "from lake.intermediate.int_objects__accounted where arrival_hour in (select unnest(?))",
-            [list(context.window.hours)],
-        ).fetchone()
-    objects, lines, records, size = row or (0, 0, 0, 0)
+    ((objects, lines, records, size),) = read_rows(
+        context.settings,
+        "select count(*), sum(registered_lines), sum(records), sum(object_bytes) "
+        f"from {{intermediate}}.int_objects__accounted where {in_window(context.window)}",
+    )
     return StepReport(
         "build_staging",
         objects=int(objects or 0),
@@ -145,28 +143,27 @@ def _import_gates() -> None:
 
 def _build_marts(context: RunContext) -> StepReport:
     from flowlake import dbt
-    from flowlake.lake.duck import connect
-    from flowlake.lake.ledger import HourState, ensure_ledger, mark_hours, require_passed
+    from flowlake.lake.ledger import HourState, ensure_ledger, mark_hours, open_ledger, require_passed
+    from flowlake.lake.tables import read_rows
 
-    with connect(context.settings, read_only=False) as connection:
+    with open_ledger(context.settings, read_only=False) as connection:
         ensure_ledger(connection)
         require_passed(connection, context.window)
         mark_hours(connection, context.window, HourState.BUILDING, context.run_id)
     built = dbt.build(context.settings, context.window, "marts")
-    with connect(context.settings) as connection:
-        row = connection.execute(
-            "select count(*), coalesce(sum(flows), 0), coalesce(sum(bytes), 0) from lake.core.fct_edges "
-            "where event_hour in (select event_hour from lake.intermediate.int_hours__restated)"
-        ).fetchone()
-        hours = connection.execute("select count(*) from lake.intermediate.int_hours__restated").fetchone()
-    edges, flows, size = row or (0, 0, 0)
+    ((edges, flows, size, hours),) = read_rows(
+        context.settings,
+        "select count(*), coalesce(sum(flows), 0), coalesce(sum(bytes), 0), "
+        "(select count(*) from {intermediate}.int_hours__restated) from {core}.fct_edges "
+        "where event_hour in (select event_hour from {intermediate}.int_hours__restated)",
+    )
     return StepReport(
         "build_marts",
         records=int(flows),
         bytes=int(size),
         details={
             "edges": int(edges),
-            "restated_hours": int(hours[0]) if hours else 0,
+            "restated_hours": int(hours),
             "models": built.models,
             "tests": built.tests,
             "seconds_by_node": built.seconds_by_node,
@@ -190,11 +187,18 @@ def _gate(context: RunContext, layer_name: str) -> StepReport:
 
 
 def _mark_verdict(context: RunContext, layer: Layer, passed: bool, detail: str | None) -> None:
-    from flowlake.lake.duck import connect, retried
-    from flowlake.lake.ledger import HourState, StagingState, forget_pending_restatements, mark_hours, mark_staging
+    from flowlake.lake.duck import retried
+    from flowlake.lake.ledger import (
+        HourState,
+        StagingState,
+        forget_pending_restatements,
+        mark_hours,
+        mark_staging,
+        open_ledger,
+    )
     from flowlake.quality.report import Layer
 
-    with connect(context.settings, read_only=False) as connection:
+    with open_ledger(context.settings, read_only=False) as connection:
         if layer is Layer.STAGING:
             staging = StagingState.PASSED if passed else StagingState.HELD
             mark_staging(connection, context.window, staging, context.run_id, detail)
@@ -202,7 +206,7 @@ def _mark_verdict(context: RunContext, layer: Layer, passed: bool, detail: str |
         state = HourState.VALIDATED if passed else HourState.FAILED
         mark_hours(connection, context.window, state, context.run_id, detail)
         if passed:
-            retried(lambda: forget_pending_restatements(connection))
+            retried(lambda: forget_pending_restatements(context.settings, connection))
 
 
 def _gate_report(layer: Layer, report: GateReport) -> StepReport:
@@ -367,13 +371,13 @@ def _look_up_begun(context: RunContext) -> RunContext:
     Between two steps another run may cure and release the record for which this one has widened its window: what it has
     staged it must also bring to its end.
     """
-    from flowlake.lake.duck import connect, lake_exists
-    from flowlake.lake.ledger import begun_hours
+    from flowlake.lake.duck import lake_exists
+    from flowlake.lake.ledger import begun_hours, open_ledger
 
     looked_up = _look_up(context)
     if not lake_exists(context.settings):
         return looked_up
-    with connect(context.settings) as connection:
+    with open_ledger(context.settings) as connection:
         begun = begun_hours(connection, context.run_id, context.window.hours[0])
     return replace(looked_up, overtaken=tuple(sorted({*(looked_up.overtaken or ()), *begun})))
 

@@ -49,7 +49,7 @@ class Lake:
         reports.append(run_step("build_marts", context))
         with connect(self.settings, read_only=False) as connection:
             mark_hours(connection, window, HourState.VALIDATED, context.run_id)
-            forget_pending_restatements(connection)
+            forget_pending_restatements(self.settings, connection)
         if reports[-1].overtaken:
             advance(self.settings, window, "validate_marts")
         return reports

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from flowlake.errors import FlowlakeError
-from flowlake.lake.aws import athena_settings, aws_errors, client, error_code
+from flowlake.lake.aws import athena_settings, aws_errors, client, error_code, pages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -100,6 +100,17 @@ class AthenaLake:
                     return None
                 raise
             return dict(found["Table"])
+
+    def glue_tables(self, schema: str) -> list[dict[str, Any]]:
+        """All that Glue holds of a schema's tables and views; nothing where it is missing. Raises AwsError."""
+        database = self.settings.schema(schema)
+        with aws_errors(f"ask Glue for the tables of {database}"):
+            try:
+                return list(pages(self._glue, "get_tables", "TableList", DatabaseName=database))
+            except self._glue.exceptions.ClientError as error:
+                if error_code(error) == "EntityNotFoundException":
+                    return []
+                raise
 
     def ensure_databases(self, names: Sequence[str]) -> None:
         """Make the Glue databases of schemas where they are missing. Raises AwsError."""

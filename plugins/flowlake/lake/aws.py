@@ -5,6 +5,7 @@ Credentials, region and endpoints come as everywhere in the AWS SDK (AWS_PROFILE
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from flowlake.errors import FlowlakeError
@@ -27,6 +28,11 @@ def athena_settings(settings: Settings) -> AthenaSettings:
     return settings.athena
 
 
+def region() -> str | None:
+    """AWS_REGION, as the other SDKs have it; None leaves it to boto3 (AWS_DEFAULT_REGION, the profile)."""
+    return os.environ.get("AWS_REGION") or None
+
+
 def client(service: str) -> Any:
     """A client of an AWS service. Raises AwsError when there is no region."""
     import boto3
@@ -35,7 +41,8 @@ def client(service: str) -> Any:
 
     config = Config(retries={"mode": "standard", "max_attempts": 8}, max_pool_connections=32)
     try:
-        return boto3.session.Session().client(service, config=config)  # type: ignore[call-overload]
+        session: Any = boto3.session.Session(region_name=region())
+        return session.client(service, config=config)
     except BotoCoreError as error:
         raise AwsError(f"{service} cannot be reached: {explain(error)}") from None
 

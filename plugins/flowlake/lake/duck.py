@@ -14,6 +14,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flowlake.errors import FlowlakeError
+from flowlake.lake.files import open_files
+from flowlake.settings import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -123,8 +125,10 @@ def lake_exists(settings: Settings) -> bool:
     """Whether anything was ever written to the lake.
 
     Raises:
-        LakeError: the PostgreSQL catalogue cannot be reached.
+        LakeError, AwsError: the PostgreSQL catalogue, or the bucket, cannot be reached.
     """
+    if settings.target is Target.ATHENA:
+        return open_files(settings).read("ops/windows/windows.parquet") is not None
     if settings.lake.catalog is None:
         return settings.lake.sqlite_catalog.exists()
     with postgres(settings) as connection, connection.cursor() as cursor:

@@ -7,20 +7,26 @@ built of what the staging gate has passed, also where two runs of one hour take 
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from flowlake.errors import FlowlakeError
-from flowlake.lake.duck import retried
+from flowlake.lake.duck import connect, retried
+from flowlake.lake.files import open_files
+from flowlake.lake.tables import run_statement
+from flowlake.settings import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import duckdb
 
+    from flowlake.lake.files import Files
     from flowlake.lake.windows import Window
+    from flowlake.settings import Settings
 
 
 class LedgerError(FlowlakeError):
@@ -52,6 +58,68 @@ class StagingState(StrEnum):
 
 
 BLOCKING = (HourState.BUILDING, HourState.FAILED)
+
+
+KEPT_IN_FILES = ("windows", "overtaken_hours")
+"""The tables of the schema `ops` that are files of their own where the lake is on Athena."""
+
+
+def ledger_path(table: str) -> str:
+    """Where a ledger lies among the lake's own files (`flowlake.lake.files`), where the lake is on Athena."""
+    return f"ops/{table}/{table}.parquet"
+
+
+@contextmanager
+def open_ledger(settings: Settings, *, read_only: bool = True) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection on which `lake.ops` has the ledgers: to the lake itself, or, on Athena, to copies of their files.
+
+    A statement of Athena takes a second and writes some rows as a table's commit; a ledger's file is replaced as a
+    whole by one call, when the context ends without an error. Writers hold the run lock.
+
+    Raises:
+        LakeError, AwsError: there is no lake yet (read_only), or it cannot be reached.
+    """
+    if settings.target is not Target.ATHENA:
+        with connect(settings, read_only=read_only) as connection:
+            yield connection
+        return
+    import duckdb
+
+    files = open_files(settings)
+    with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as connection:
+        connection.execute("set TimeZone = 'UTC'")
+        connection.execute("attach ':memory:' as lake")
+        connection.execute("create schema lake.ops")
+        before = {table: content for table in KEPT_IN_FILES if (content := files.read(ledger_path(table)))}
+        for table, content in before.items():
+            _load(connection, table, content)
+        yield connection
+        if not read_only:
+            _save(connection, files, before)
+
+
+def _load(connection: duckdb.DuckDBPyConnection, table: str, content: bytes) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    rows = parquet.read_table(pa.BufferReader(content), use_threads=False)
+    connection.register("loaded", rows)
+    connection.execute(f"create table lake.ops.{table} as select * from loaded")
+    connection.unregister("loaded")
+
+
+def _save(connection: duckdb.DuckDBPyConnection, files: Files, before: dict[str, bytes]) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    for table in KEPT_IN_FILES:
+        if _columns(connection, "ops", table):
+            rows = connection.execute(f"select * from lake.ops.{table} order by all").to_arrow_table()
+            sink = pa.BufferOutputStream()
+            parquet.write_table(rows, sink, compression="zstd")
+            content = sink.getvalue().to_pybytes()
+            if content != before.get(table):
+                files.write(ledger_path(table), content)
 
 
 def ensure_ledger(connection: duckdb.DuckDBPyConnection) -> None:
@@ -208,7 +276,7 @@ def blocking_hours(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str
     ).fetchall()
 
 
-def forget_pending_restatements(connection: duckdb.DuckDBPyConnection) -> None:
+def forget_pending_restatements(settings: Settings, connection: duckdb.DuckDBPyConnection) -> None:
     """Take away the marks that made hours of earlier records be restated, once nothing that was begun is unvalidated.
 
     Hours are restated when something that was learnt about an interface or a flow log changes what its earlier records
@@ -218,4 +286,5 @@ def forget_pending_restatements(connection: duckdb.DuckDBPyConnection) -> None:
     if blocking_hours(connection):
         return
     for table in ("int_addresses__merged", "int_interfaces__merged", "int_flow_logs__merged"):
-        connection.execute(f"update lake.intermediate.{table} set needs_restating = false where needs_restating")
+        update = f"update {{intermediate}}.{table} set needs_restating = false where needs_restating"
+        run_statement(settings, update, connection)

@@ -23,6 +23,7 @@ from flowlake.lake.ledger import HourState, blocking_hours
 from flowlake.lake.lock import Scope, run_lock
 from flowlake.lake.manifests import read_objects
 from flowlake.lake.publish import PublishError, follow_compaction, published_version, shows_newest
+from flowlake.settings import Target
 
 if TYPE_CHECKING:
     import duckdb
@@ -81,7 +82,7 @@ class MaintenanceReport:
 
 
 @dataclass(frozen=True)
-class _File:
+class LocalFile:
     """A file that may be removed; `recorded` is its path as the catalogue has it."""
 
     path: Path
@@ -109,11 +110,11 @@ class Plan:
     """Whether readers see the tables as they stand, so that they may follow their rows into other files."""
     rewritten: tuple[_DataFile, ...]
     snapshots: tuple[int, ...]
-    replaced: tuple[_File, ...]
-    orphans: tuple[_File, ...]
-    temporary: tuple[_File, ...]
-    spool: tuple[_File, ...]
-    logs: tuple[_File, ...]
+    replaced: tuple[LocalFile, ...]
+    orphans: tuple[LocalFile, ...]
+    temporary: tuple[LocalFile, ...]
+    spool: tuple[LocalFile, ...]
+    logs: tuple[LocalFile, ...]
 
 
 def maintain(settings: Settings, *, dry_run: bool = False, now: datetime | None = None) -> MaintenanceReport:
@@ -125,6 +126,10 @@ def maintain(settings: Settings, *, dry_run: bool = False, now: datetime | None 
         MaintainError: a file cannot be removed.
     """
     now = now or datetime.now(UTC)
+    if settings.target is Target.ATHENA:
+        from flowlake.lake.maintain_athena import maintain as maintain_on_athena
+
+        return maintain_on_athena(settings, dry_run=dry_run, now=now)
     with connect(settings) as connection:
         # First of all: taking the lock would make the folder of a lake that is not there.
         if dry_run:
@@ -151,38 +156,38 @@ def make_plan(settings: Settings, connection: duckdb.DuckDBPyConnection, now: da
     """What there is to do. Only what this says is ever removed, so nothing that came later can be."""
     keep = settings.maintenance
     grace = now - timedelta(hours=keep.remove_files_after_hours)
-    old_log = now - timedelta(days=keep.keep_logs_days)
-    lake = settings.lake
+    local = local_leftovers(settings, now)
     return Plan(
         shows_newest=shows_newest(connection),
         rewritten=tuple(_rewritten(connection)),
         snapshots=_snapshots(connection, now - timedelta(days=keep.keep_snapshots_days)),
         replaced=tuple(_replaced(settings, connection, grace)),
         orphans=tuple(_orphans(settings, connection, grace)),
-        temporary=tuple(
-            _older(
-                [
-                    *lake.raw.rglob(".*.tmp"),
-                    # Runs beside another have folders of their own (flowlake.dbt).
-                    *(path for part in ("", "beside-*/") for path in lake.dbt.glob(f"{part}spill/**/*")),
-                    *lake.dbt.glob("**/*.new"),
-                ],
-                grace,
-            )
-        ),
+        temporary=local[Kind.TEMPORARY],
         spool=tuple(_spooled(settings, connection, grace)),
-        logs=tuple(
-            _older(
-                [
-                    *(path for part in ("", "beside-*/") for path in lake.dbt.glob(f"{part}logs/**/*")),
-                    *lake.quality.glob("failures/**/*"),
-                    *lake.quality.glob("gx/validations/**/*"),
-                    *lake.quality.glob("data_docs/validations/**/*"),
-                ],
-                old_log,
-            )
-        ),
+        logs=local[Kind.LOGS],
     )
+
+
+def local_leftovers(settings: Settings, now: datetime) -> dict[Kind, tuple[LocalFile, ...]]:
+    """What lies in the lake's folder beside the tables and nobody needs any more: temporary files, logs and pages."""
+    keep = settings.maintenance
+    grace = now - timedelta(hours=keep.remove_files_after_hours)
+    old_log = now - timedelta(days=keep.keep_logs_days)
+    lake = settings.lake
+    temporary = [
+        *lake.raw.rglob(".*.tmp"),
+        # Runs beside another have folders of their own (flowlake.dbt).
+        *(path for part in ("", "beside-*/") for path in lake.dbt.glob(f"{part}spill/**/*")),
+        *lake.dbt.glob("**/*.new"),
+    ]
+    logs = [
+        *(path for part in ("", "beside-*/") for path in lake.dbt.glob(f"{part}logs/**/*")),
+        *lake.quality.glob("failures/**/*"),
+        *lake.quality.glob("gx/validations/**/*"),
+        *lake.quality.glob("data_docs/validations/**/*"),
+    ]
+    return {Kind.TEMPORARY: tuple(_older(temporary, grace)), Kind.LOGS: tuple(_older(logs, old_log))}
 
 
 def _rewritten(connection: duckdb.DuckDBPyConnection) -> Iterator[_DataFile]:
@@ -258,7 +263,7 @@ def _snapshots(connection: duckdb.DuckDBPyConnection, before: datetime) -> tuple
     return tuple(sorted(version for version, made_at in rows if made_at < before and version not in kept))
 
 
-def _replaced(settings: Settings, connection: duckdb.DuckDBPyConnection, before: datetime) -> Iterator[_File]:
+def _replaced(settings: Settings, connection: duckdb.DuckDBPyConnection, before: datetime) -> Iterator[LocalFile]:
     """Files that DuckLake has let go of, after the grace.
 
     Not by its own ducklake_cleanup_old_files: on SQLite it compares times as text, so that `older_than` means the day
@@ -271,10 +276,10 @@ def _replaced(settings: Settings, connection: duckdb.DuckDBPyConnection, before:
     for recorded, scheduled_at in sorted(rows):
         path = settings.lake.data / recorded
         if scheduled_at < before and path.name not in needed:
-            yield _File(path, path.stat().st_size if path.exists() else 0, recorded)
+            yield LocalFile(path, path.stat().st_size if path.exists() else 0, recorded)
 
 
-def _orphans(settings: Settings, connection: duckdb.DuckDBPyConnection, before: datetime) -> Iterator[_File]:
+def _orphans(settings: Settings, connection: duckdb.DuckDBPyConnection, before: datetime) -> Iterator[LocalFile]:
     # By name: DuckLake's names are unique (UUIDs), and its paths are relative to table, schema or lake.
     known = _known(connection, "ducklake_data_file", "ducklake_delete_file", "ducklake_files_scheduled_for_deletion")
     return (file for file in _older(settings.lake.data.rglob("*"), before) if file.path.name not in known)
@@ -289,7 +294,7 @@ def _known(connection: duckdb.DuckDBPyConnection, *tables: str) -> set[str]:
     }
 
 
-def _spooled(settings: Settings, connection: duckdb.DuckDBPyConnection, before: datetime) -> Iterator[_File]:
+def _spooled(settings: Settings, connection: duckdb.DuckDBPyConnection, before: datetime) -> Iterator[LocalFile]:
     """What lies in the spool and is not read by an hour that is still to be validated."""
     old = sorted(_older(settings.lake.spool.glob("*"), before), key=lambda file: file.path)
     if not old:
@@ -316,13 +321,13 @@ def _has_ledger(connection: duckdb.DuckDBPyConnection) -> bool:
     return bool(row and row[0])
 
 
-def _older(paths: Iterable[Path], before: datetime) -> Iterator[_File]:
+def _older(paths: Iterable[Path], before: datetime) -> Iterator[LocalFile]:
     """The files among the paths that were last written before a time; links count as what they are."""
     for path in paths:
         with contextlib.suppress(FileNotFoundError):
             found = path.lstat()
             if (path.is_symlink() or path.is_file()) and found.st_mtime < before.timestamp():
-                yield _File(path, found.st_size)
+                yield LocalFile(path, found.st_size)
 
 
 # --- the phases ---
@@ -421,7 +426,7 @@ def _expire(work: _Work) -> None:
 def _remove_replaced(work: _Work) -> None:
     """The files first: a kill before the catalogue forgets them leaves entries that the next maintenance takes."""
     files = work.plan.replaced
-    work.done[Kind.REPLACED] = _remove(files)
+    work.done[Kind.REPLACED] = remove_local(files)
     if files:
         work.connection.execute(
             f"delete from {CATALOG}.ducklake_files_scheduled_for_deletion where path in (select unnest(?))",
@@ -430,23 +435,29 @@ def _remove_replaced(work: _Work) -> None:
 
 
 def _remove_orphans(work: _Work) -> None:
-    work.done[Kind.ORPHANS] = _remove(work.plan.orphans)
+    work.done[Kind.ORPHANS] = remove_local(work.plan.orphans)
 
 
 def _remove_temporary(work: _Work) -> None:
-    work.done[Kind.TEMPORARY] = _remove(work.plan.temporary)
+    work.done[Kind.TEMPORARY] = remove_local(work.plan.temporary)
 
 
 def _empty_spool(work: _Work) -> None:
-    work.done[Kind.SPOOL] = _remove(work.plan.spool)
+    work.done[Kind.SPOOL] = remove_local(work.plan.spool)
 
 
 def _remove_logs(work: _Work) -> None:
-    work.done[Kind.LOGS] = _remove(work.plan.logs)
-    for folder in {file.path.parent for file in work.plan.logs}:
+    work.done[Kind.LOGS] = remove_logs(work.plan.logs)
+
+
+def remove_logs(files: Sequence[LocalFile]) -> int:
+    """Remove files, and the folders that become empty; how many files. Raises MaintainError."""
+    count = remove_local(files)
+    for folder in {file.path.parent for file in files}:
         with contextlib.suppress(OSError):
             # Only while it is empty, and then its parents.
             os.removedirs(folder)
+    return count
 
 
 PHASES: tuple[Callable[[_Work], None], ...] = (
@@ -462,7 +473,8 @@ PHASES: tuple[Callable[[_Work], None], ...] = (
 )
 
 
-def _remove(files: Iterable[_File]) -> int:
+def remove_local(files: Iterable[LocalFile]) -> int:
+    """Remove files; how many. Raises MaintainError."""
     count = 0
     for file in files:
         try:

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from flowlake.lake.duck import connect, lake_exists, retried
+from flowlake.lake.duck import lake_exists, retried
+from flowlake.lake.ledger import open_ledger
 from flowlake.lake.spool import clear_spool
+from flowlake.lake.tables import run_statement
 from flowlake.lake.windows import Window, format_hour, parse_hour
 
 if TYPE_CHECKING:
@@ -82,7 +84,7 @@ def record(settings: Settings, window: Window, found: Sequence[OvertakenHour]) -
             rows,
         )
 
-    with connect(settings, read_only=False) as connection:
+    with open_ledger(settings, read_only=False) as connection:
         ensure_table(connection)
     _transact(settings, write)
 
@@ -91,7 +93,7 @@ def recorded_hours(settings: Settings, window: Window) -> tuple[str, ...]:
     """The recorded hours that concern a window, ascending; none where there is no lake yet."""
     if not lake_exists(settings):
         return ()
-    with connect(settings) as connection:
+    with open_ledger(settings) as connection:
         if not _exists(connection):
             return ()
         rows = connection.execute(
@@ -125,7 +127,7 @@ def advance(settings: Settings, window: Window, step: str) -> None:
     if step == "validate_marts":
         # The run's own publish clears the hours of its window alone.
         clear_spool(settings, window)
-        _transact(settings, lambda connection: _release(connection, hours))
+        _transact(settings, lambda connection: _release(settings, connection, hours))
     elif step in _AFTER:
         _transact(
             settings,
@@ -136,24 +138,27 @@ def advance(settings: Settings, window: Window, step: str) -> None:
         )
 
 
-def _release(connection: duckdb.DuckDBPyConnection, hours: list[str]) -> None:
+def _release(settings: Settings, connection: duckdb.DuckDBPyConnection, hours: list[str]) -> None:
     scope = [_AFTER["validate_marts"], hours]
     where = "where step = ? and arrival_hour in (select unnest(?))"
     rows = connection.execute(f"select arrival_hour from lake.ops.overtaken_hours {where}", scope).fetchall()
-    released = [hour for (hour,) in rows]
-    connection.execute(f"delete from lake.ops.overtaken_hours {where}", scope)
+    if not rows:
+        return
     # Event hours that only the old objects touched were restated with this gate, and need not be ever again.
-    connection.execute(
-        "delete from lake.intermediate.int_hours__touched where arrival_hour in (select unnest(?)) "
-        "and (arrival_hour, event_hour) not in (select (arrival_hour, event_hour) "
-        "from lake.intermediate.int_coverage__partials where arrival_hour in (select unnest(?)))",
-        [released, released],
+    released = ", ".join(f"'{format_hour(parse_hour(hour))}'" for (hour,) in rows)
+    run_statement(
+        settings,
+        f"delete from {{intermediate}}.int_hours__touched where arrival_hour in ({released}) "
+        "and row(arrival_hour, event_hour) not in (select row(arrival_hour, event_hour) "
+        f"from {{intermediate}}.int_coverage__partials where arrival_hour in ({released}))",
+        connection,
     )
+    connection.execute(f"delete from lake.ops.overtaken_hours {where}", scope)
 
 
 def _transact(settings: Settings, work: Callable[[duckdb.DuckDBPyConnection], object]) -> None:
     """Do something in one transaction, again while another run's commit overtakes it."""
-    with connect(settings, read_only=False) as connection:
+    with open_ledger(settings, read_only=False) as connection:
 
         def attempt() -> None:
             connection.execute("begin")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from flowlake.errors import FlowlakeError
 from flowlake.lake.duck import CATALOG, connect, retried
 from flowlake.lake.ledger import blocking_hours
+from flowlake.settings import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -74,14 +75,19 @@ class PublishedTable:
 
 @dataclass(frozen=True)
 class Published:
-    """What readers see now: the tables, and the lake's version to which all of them are pinned."""
+    """What readers see now: the tables, and the lake's version to which all of them are pinned.
+
+    On Athena each table has snapshots of its own; the version is the number of the publish.
+    """
 
     version: int
     tables: tuple[PublishedTable, ...]
 
 
-def published_tables(manifest: Path) -> tuple[PublishedTable, ...]:
+def published_tables(manifest: Path, database: str = SCHEMA) -> tuple[PublishedTable, ...]:
     """Read what is meant for people from dbt's manifest, in an order in which each stands after what it reads.
+
+    `database` is what readers know it by, where that is not the schema `flowlake`.
 
     Raises:
         PublishError: no manifest, a name that is no plain name, or a published view over what is not published.
@@ -101,10 +107,14 @@ def published_tables(manifest: Path) -> tuple[PublishedTable, ...]:
     graph = {
         key: [other for other in node["depends_on"]["nodes"] if other in published] for key, node in published.items()
     }
-    return tuple(_published_table(published[key], nodes, published) for key in TopologicalSorter(graph).static_order())
+    return tuple(
+        _published_table(published[key], nodes, published, database) for key in TopologicalSorter(graph).static_order()
+    )
 
 
-def _published_table(node: Mapping[str, Any], nodes: Mapping[str, Any], published: Mapping[str, Any]) -> PublishedTable:
+def _published_table(
+    node: Mapping[str, Any], nodes: Mapping[str, Any], published: Mapping[str, Any], database: str
+) -> PublishedTable:
     columns = tuple(node["columns"])
     if node["config"]["meta"]["published"] != "view":
         return PublishedTable(node["name"], columns, f'"{node["schema"]}"."{node["name"]}"')
@@ -114,16 +124,20 @@ def _published_table(node: Mapping[str, Any], nodes: Mapping[str, Any], publishe
     for key in node["depends_on"]["nodes"]:
         if key not in published:
             raise PublishError(f"the published view {node['name']} reads {key.split('.')[-1]}, which is not published")
-        query = query.replace(nodes[key]["relation_name"], f'{SCHEMA}."{nodes[key]["name"]}"')
+        query = query.replace(nodes[key]["relation_name"], f'{database}."{nodes[key]["name"]}"')
     return PublishedTable(node["name"], columns, query, is_view=True)
 
 
 def publish(settings: Settings, manifest: Path) -> Published:
-    """Pin every published view to the newest version, in one transaction.
+    """Pin every published view to the newest version: in one transaction, or, on Athena, one after the other.
 
     Raises:
         PublishError: an hour was begun and not validated. The pins stay where they were.
     """
+    if settings.target is Target.ATHENA:
+        from flowlake.lake.athena_views import publish as publish_on_athena
+
+        return publish_on_athena(settings, manifest)
     tables = published_tables(manifest)
     with connect(settings, read_only=False) as connection:
         gone = [f'drop view lake.{SCHEMA}."{name}"' for name, _ in _views(connection)]

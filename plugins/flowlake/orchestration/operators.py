@@ -24,7 +24,7 @@ from airflow.sdk.exceptions import (  # noqa: TID253
 
 from flowlake.lake.windows import Window, WindowError
 from flowlake.orchestration.assets import published_assets
-from flowlake.orchestration.connections import s3_client_factory
+from flowlake.orchestration.connections import s3_client_factory, use_athena_connection
 from flowlake.settings import SettingsError, load_settings
 from flowlake.steps import STEPS, GateFailed, RunContext, Step, StepReport, run_step
 
@@ -117,6 +117,7 @@ class StepOperator(BaseOperator):
 
     def _run_context(self, context: Context) -> RunContext:
         settings = load_settings()
+        use_athena_connection(settings)
         return RunContext(
             settings=settings,
             window=window_of(context),
@@ -160,7 +161,9 @@ class MaintenanceOperator(BaseOperator):
             raise AirflowSkipException(message)
         _quieten()
         try:
-            report = maintain(load_settings(), dry_run=self.only_reports)
+            settings = load_settings()
+            use_athena_connection(settings)
+            report = maintain(settings, dry_run=self.only_reports)
         except SettingsError as error:
             raise AirflowFailException(str(error)) from error
         for finding in report.findings:

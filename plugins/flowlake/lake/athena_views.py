@@ -1,0 +1,159 @@
+"""What people read on Athena: the Glue database `flowlake`, one view a table, each pinned to a validated snapshot.
+
+A snapshot belongs to one Iceberg table, so the views are moved one by one, each atomically: facts and dimensions first,
+reports after them (docs/adr/0018-athena.md says what a reader can see in between). What every view shall show is
+decided before the first of them moves, and written down (`ops/published.json`), so that a publish that was killed is
+brought to its end by the next one, and never half taken back.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from flowlake.lake.athena import AthenaLake
+from flowlake.lake.files import S3Files, open_files
+from flowlake.lake.ledger import blocking_hours, open_ledger
+from flowlake.lake.publish import HoursBlock, Published, PublishedTable, PublishError, published_tables
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from flowlake.settings import Settings
+
+RECORD = "ops/published.json"
+"""Which snapshots were published last, among the lake's own files."""
+
+_PIN = re.compile(r"FOR VERSION AS OF (\d+)\s*\Z", re.IGNORECASE)
+_SOURCE = re.compile(r'"([a-z0-9_]+)"\."([a-z0-9_]+)"\Z')
+_VIEW_TEXT = re.compile(r"/\* Presto View: ([A-Za-z0-9+/=\s]+) \*/")
+
+
+def publish(settings: Settings, manifest: Path) -> Published:
+    """Move the views to the newest snapshots of their tables.
+
+    Raises:
+        PublishError: an hour was begun and not validated, or a table is not there. The pins stay where they were.
+        AthenaError, AwsError: a view could not be moved; those before it show the new state, and the next publish moves
+            the others.
+    """
+    lake = AthenaLake(settings)
+    tables = published_tables(manifest, f'"{lake.settings.database}"')
+    with open_ledger(settings) as connection:
+        blocking = blocking_hours(connection)
+    if blocking:
+        raise HoursBlock(blocking)
+    files = open_files(settings)
+    record = json.loads(files.read(RECORD) or b"{}")
+    with ThreadPoolExecutor(lake.settings.threads) as pool:
+        pinned = [table for table in tables if not table.is_view]
+        snapshots = dict(
+            zip(
+                (table.name for table in pinned),
+                pool.map(lambda table: _newest_snapshot(lake, table), pinned),
+                strict=True,
+            )
+        )
+        version = int(record.get("version", 0)) + (snapshots != record.get("snapshots"))
+        moved = {
+            "version": version,
+            "published_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "snapshots": snapshots,
+        }
+        lake.ensure_databases(["flowlake"])
+        files.write(RECORD, json.dumps(moved | {"queries": record.get("queries", {})}, indent=1).encode())
+        core = [table for table in pinned if table.name.startswith(("fct_", "dim_"))]
+        for wave in (core, [table for table in pinned if table not in core]):
+            # To the end, so that an error leaves no statement under way.
+            list(pool.map(lambda table: _move(lake, table, snapshots[table.name]), wave))
+    queries = {table.name: _words(table.source) for table in tables if table.is_view}
+    there = _views(lake)
+    for name, query in queries.items():  # Each after what it reads.
+        if name not in there or query != record.get("queries", {}).get(name):
+            lake.run(f"CREATE OR REPLACE VIEW {lake.table('flowlake', name)} AS {query}")
+    for name in there.keys() - {table.name for table in tables}:
+        lake.run(f"DROP VIEW IF EXISTS {lake.table('flowlake', name)}")
+    files.write(RECORD, json.dumps(moved | {"queries": queries}, indent=1).encode())
+    return Published(version, tables)
+
+
+def published_number(settings: Settings) -> int | None:
+    """The number of the last publish, None before the first one. Raises AwsError."""
+    content = open_files(settings).read(RECORD)
+    return int(json.loads(content)["version"]) if content else None
+
+
+def published_snapshots(settings: Settings) -> Mapping[str, int]:
+    """The snapshot that each published table's view shows, as the views stand. Raises AwsError."""
+    lake = AthenaLake(settings)
+    pins = {}
+    for name, query in _views(lake).items():
+        match = _PIN.search(query)
+        if match:
+            pins[name] = int(match[1])
+    return pins
+
+
+def _newest_snapshot(lake: AthenaLake, table: PublishedTable) -> int:
+    """The snapshot that a table has now, from the metadata that Glue points to: no query, no scan."""
+    source = _SOURCE.search(table.source)
+    if source is None:
+        raise PublishError(f"{table.source} is no table's name")
+    schema = source[1].removeprefix(f"{lake.settings.database}_")
+    found = lake.glue_table(schema, source[2])
+    if found is None:
+        raise PublishError(f"there is no table {table.source}: run the step build_marts first")
+    place = str(found.get("Parameters", {}).get("metadata_location", ""))
+    folder, _, name = place.rpartition("/")
+    metadata = S3Files(folder).read(name) if folder.startswith("s3://") else None
+    if metadata is None:
+        raise PublishError(f"{table.source} is no Iceberg table, or its metadata {place!r} is gone")
+    snapshot = json.loads(metadata).get("current-snapshot-id", -1)
+    if snapshot is None or snapshot < 0:
+        raise PublishError(f"{table.source} has no snapshot: run the step build_marts first")
+    return int(snapshot)
+
+
+def _move(lake: AthenaLake, table: PublishedTable, snapshot: int) -> None:
+    columns = ", ".join(f'"{column}"' for column in table.columns)
+    query = f"SELECT {columns} FROM {table.source} FOR VERSION AS OF {snapshot}"
+    if _definition(lake.glue_table("flowlake", table.name)) != _words(query):
+        lake.run(f"CREATE OR REPLACE VIEW {lake.table('flowlake', table.name)} AS {query}")
+
+
+def move_view(lake: AthenaLake, name: str, snapshot: int) -> None:
+    """Pin a published view, as it stands, to another snapshot of its table. Raises AthenaError, AwsError."""
+    query = _definition(lake.glue_table("flowlake", name))
+    if query is not None and _PIN.search(query):
+        pinned = _PIN.sub(f"FOR VERSION AS OF {snapshot}", query)
+        lake.run(f"CREATE OR REPLACE VIEW {lake.table('flowlake', name)} AS {pinned}")
+
+
+def _views(lake: AthenaLake) -> dict[str, str]:
+    """The views that people read: name, and its query."""
+    found = {table["Name"]: _definition(table) for table in lake.glue_tables("flowlake")}
+    return {name: query for name, query in found.items() if query is not None}
+
+
+def _definition(table: Mapping[str, Any] | None) -> str | None:
+    """The query of a view as Glue holds it, its white space made even; None when there is none."""
+    if table is None or table.get("TableType") != "VIRTUAL_VIEW":
+        return None
+    match = _VIEW_TEXT.search(str(table.get("ViewOriginalText", "")))
+    if match is None:
+        return None
+    try:
+        return _words(str(json.loads(base64.b64decode(match[1]))["originalSql"]))
+    except (binascii.Error, ValueError, KeyError):
+        return None
+
+
+def _words(query: str) -> str:
+    """A query with even white space: the engine keeps a view's query in a layout of its own."""
+    return " ".join(query.replace(",", " , ").split())

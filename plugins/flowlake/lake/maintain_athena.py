@@ -1,0 +1,259 @@
+"""Maintenance where the lake is on Athena: OPTIMIZE, VACUUM, and what lies beside the tables.
+
+What there is to do is read from the tables' own metadata, to which Glue points: no query, no scan. No row of any table
+is ever deleted here, and no snapshot that people read is let go (docs/adr/0018-athena.md).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from flowlake.lake.athena import AthenaError, AthenaLake
+from flowlake.lake.athena_views import move_view, published_snapshots
+from flowlake.lake.aws import aws_errors, client, pages
+from flowlake.lake.files import S3Files
+from flowlake.lake.ledger import blocking_hours, open_ledger
+from flowlake.lake.lock import Scope, run_lock
+from flowlake.lake.maintain import (
+    SMALL_FILE,
+    Finding,
+    Kind,
+    LocalFile,
+    MaintenanceReport,
+    local_leftovers,
+    remove_local,
+    remove_logs,
+)
+from flowlake.lake.publish import SCHEMA
+from flowlake.lake.tables import SCHEMAS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from flowlake.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_MORE_RUNS = ("ICEBERG_OPTIMIZE_MORE_RUNS_NEEDED", "ICEBERG_VACUUM_MORE_RUNS_NEEDED")
+"""Athena does a part of a long OPTIMIZE or VACUUM and says that it wants to be asked again."""
+
+_MOST_RUNS = 20
+
+_PUBLISHED = ("core", "marts", "ops")
+
+_AGE = "vacuum_max_snapshot_age_seconds"
+
+
+@dataclass(frozen=True)
+class _Table:
+    """An Iceberg table as its metadata describes it, and the snapshot that people read of it, if any."""
+
+    schema: str
+    name: str
+    snapshot: int
+    made_at: Mapping[int, datetime]
+    """When each of its snapshots was made."""
+    files: int
+    delete_files: int
+    bytes: int
+    age: str
+    """The property that tells VACUUM which snapshots are old, in seconds; empty where it was never set."""
+    pinned: int | None = None
+
+    @property
+    def shows_newest(self) -> bool:
+        """Whether people read it as it stands, or not at all."""
+        return self.pinned in (None, self.snapshot)
+
+    @property
+    def is_worth_rewriting(self) -> bool:
+        """Whether it has rows that were deleted, or several files that are small on the average."""
+        return self.delete_files > 0 or (self.files > 1 and self.bytes < self.files * SMALL_FILE)
+
+    def old_snapshots(self, before: datetime) -> list[int]:
+        """Snapshots that VACUUM would let go."""
+        return [snapshot for snapshot, made in self.made_at.items() if made < before and snapshot != self.snapshot]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What there is to do, counted."""
+
+    tables: list[_Table]
+    results: list[tuple[str, int]]
+    """Key and bytes of what queries left behind."""
+    local: Mapping[Kind, tuple[LocalFile, ...]]
+
+
+def maintain(settings: Settings, *, dry_run: bool, now: datetime) -> MaintenanceReport:
+    """Rewrite what has many small files or deleted rows, let old snapshots go, remove old results and local files.
+
+    Raises:
+        LockError: a run held the lake for too long.
+        AthenaError, AwsError: a statement failed, or a service cannot be reached.
+        MaintainError: a file cannot be removed.
+    """
+    before = now - timedelta(days=settings.maintenance.keep_snapshots_days)
+    if dry_run:
+        return _report(_look(settings, now), before, {}, "not touched", dry_run=True)
+    with run_lock(settings, "flowlake maintain", scope=Scope.LAKE):
+        found = _look(settings, now)
+        done: dict[Kind, int] = dict.fromkeys(Kind, 0)
+        lake = AthenaLake(settings)
+        rewritten = [table for table in found.tables if table.is_worth_rewriting]
+        for table in rewritten:
+            _repeat(lake, f"OPTIMIZE {_plain(lake, table)} REWRITE DATA USING BIN_PACK")
+            done[Kind.DELETED if table.delete_files else Kind.SMALL] += table.delete_files or table.files
+        pins = _follow(settings, lake, found, rewritten)
+        for table in _tables(settings):
+            done[Kind.SNAPSHOTS] += _vacuum(settings, lake, table, before)
+        S3Files(f"s3://{_results(lake)[0]}").delete(key for key, _ in found.results)
+        done[Kind.TEMPORARY] = len(found.results) + remove_local(found.local[Kind.TEMPORARY])
+        done[Kind.LOGS] = remove_logs(found.local[Kind.LOGS])
+        report = _report(found, before, done, pins, dry_run=False)
+    for finding in report.findings:
+        log.info("%s: %d of %d", finding.kind, finding.done, finding.count)
+    log.info("published views: %s", report.pins)
+    return report
+
+
+def _look(settings: Settings, now: datetime) -> _Found:
+    lake = AthenaLake(settings)
+    grace = now - timedelta(hours=settings.maintenance.remove_files_after_hours)
+    bucket, prefix = _results(lake)
+    with aws_errors(f"list s3://{bucket}/{prefix}"):
+        results = [
+            (item["Key"], int(item["Size"]))
+            for item in pages(client("s3"), "list_objects_v2", "Contents", Bucket=bucket, Prefix=prefix)
+            if item["LastModified"].astimezone(UTC) < grace
+        ]
+    return _Found(_tables(settings), results, local_leftovers(settings, now))
+
+
+def _tables(settings: Settings) -> list[_Table]:
+    lake = AthenaLake(settings)
+    pins = published_snapshots(settings)
+    found = []
+    for schema in SCHEMAS:
+        if schema != SCHEMA:
+            for table in lake.glue_tables(schema):
+                # Of a published table the view has its name; other schemas publish nothing.
+                pinned = pins.get(table["Name"]) if schema in _PUBLISHED else None
+                described = _describe(schema, table, pinned)
+                if described is not None:
+                    found.append(described)
+    return found
+
+
+def _describe(schema: str, table: Mapping[str, Any], pinned: int | None) -> _Table | None:
+    place = str(table.get("Parameters", {}).get("metadata_location", ""))
+    folder, _, name = place.rpartition("/")
+    content = S3Files(folder).read(name) if folder.startswith("s3://") else None
+    if content is None:
+        return None
+    metadata = json.loads(content)
+    snapshots = {snapshot["snapshot-id"]: snapshot for snapshot in metadata.get("snapshots", [])}
+    current = metadata.get("current-snapshot-id")
+    if current not in snapshots:
+        return None
+    summary = snapshots[current].get("summary", {})
+    return _Table(
+        schema=schema,
+        name=str(table["Name"]),
+        snapshot=int(current),
+        made_at={
+            int(number): datetime.fromtimestamp(snapshot["timestamp-ms"] / 1000, UTC)
+            for number, snapshot in snapshots.items()
+        },
+        files=int(summary.get("total-data-files", 0)),
+        delete_files=int(summary.get("total-delete-files", 0)),
+        bytes=int(summary.get("total-files-size", 0)),
+        age=str(metadata.get("properties", {}).get(_AGE, "")),
+        pinned=pinned,
+    )
+
+
+def _follow(settings: Settings, lake: AthenaLake, found: _Found, rewritten: list[_Table]) -> str:
+    """Move the views of rewritten tables to the new files, where they showed the rows that were rewritten."""
+    published = [table for table in found.tables if table.pinned is not None]
+    if not published:
+        return "nothing is published yet"
+    with open_ledger(settings) as connection:
+        blocking = blocking_hours(connection)
+    moved = 0
+    for table in rewritten:
+        if table.pinned is None or not table.shows_newest or blocking:
+            continue
+        fresh = _describe(table.schema, lake.glue_table(table.schema, table.name) or {}, table.pinned)
+        if fresh is not None and fresh.snapshot != table.snapshot:
+            move_view(lake, table.name, fresh.snapshot)
+            moved += 1
+    stay = sum(not table.shows_newest for table in published)
+    more = f"; {stay} wait for `publish`, which shows what was written since" if stay else ""
+    return f"{moved} of {len(published)} moved to rewritten files{more}"
+
+
+def _vacuum(settings: Settings, lake: AthenaLake, table: _Table, before: datetime) -> int:
+    """Let a table's old snapshots go, and the files that none needs; never the one that people read.
+
+    VACUUM knows no pins, only ages: while people read an old snapshot (nothing was published since), the table waits.
+    """
+    old = table.old_snapshots(before)
+    if table.pinned in old:
+        return 0
+    seconds = str(settings.maintenance.keep_snapshots_days * 24 * 3600)
+    if table.age != seconds:
+        lake.run(f"ALTER TABLE {_plain(lake, table)} SET TBLPROPERTIES ('{_AGE}'='{seconds}')")
+    if not old:
+        return 0
+    _repeat(lake, f"VACUUM {_plain(lake, table)}")
+    return len(old)
+
+
+def _plain(lake: AthenaLake, table: _Table) -> str:
+    """A table's name in Athena's DDL, which quotes by backticks."""
+    return f"`{lake.settings.schema(table.schema)}`.`{table.name}`"
+
+
+def _repeat(lake: AthenaLake, statement: str) -> None:
+    for _ in range(_MOST_RUNS):
+        try:
+            lake.run(statement)
+        except AthenaError as error:
+            if not any(words in str(error) for words in _MORE_RUNS):
+                raise
+        else:
+            return
+    log.warning("%s is not done after %d runs; the next maintenance goes on", statement, _MOST_RUNS)
+
+
+def _results(lake: AthenaLake) -> tuple[str, str]:
+    """Bucket and prefix of what queries leave behind."""
+    bucket, _, prefix = lake.settings.location.removeprefix("s3://").partition("/")
+    return bucket, f"{prefix}/results/" if prefix else "results/"
+
+
+def _report(
+    found: _Found, before: datetime, done: Mapping[Kind, int], pins: str, *, dry_run: bool
+) -> MaintenanceReport:
+    worth = [table for table in found.tables if table.is_worth_rewriting]
+    small = [table for table in worth if not table.delete_files]
+    deleted = [table for table in worth if table.delete_files]
+    temporary = [*(size for _, size in found.results), *(file.bytes for file in found.local[Kind.TEMPORARY])]
+    logs = [file.bytes for file in found.local[Kind.LOGS]]
+    amounts: dict[Kind, tuple[int, int | None]] = {
+        Kind.SMALL: (sum(table.files for table in small), sum(table.bytes for table in small)),
+        Kind.DELETED: (sum(table.delete_files for table in deleted), sum(table.bytes for table in deleted)),
+        Kind.SNAPSHOTS: (sum(len(table.old_snapshots(before)) for table in found.tables), None),
+        Kind.TEMPORARY: (len(temporary), sum(temporary)),
+        Kind.LOGS: (len(logs), sum(logs)),
+    }
+    return MaintenanceReport(
+        tuple(Finding(kind, *amounts[kind], None if dry_run else done[kind]) for kind in Kind if kind in amounts),
+        pins,
+        dry_run,
+    )
