@@ -151,13 +151,14 @@ def test_a_failure_has_a_name_a_category_and_a_type(
     ids=["half", "misspelt", "two", "transaction", "quotes", "long"],
 )
 def test_what_is_no_statement_of_athenas_gets_no_execution(database: Database, statement: str, message: str) -> None:
-    before = database.client.list_query_executions(WorkGroup=database.local.work_group)
+    before = database.client.list_query_executions(WorkGroup=database.local.work_group)["QueryExecutionIds"]
     with pytest.raises(ClientError) as error:
         database.start(statement)
     code, said = refusal(error)
     assert code == "InvalidRequestException"
     assert message in said
-    assert database.client.list_query_executions(WorkGroup=database.local.work_group) == before
+    after = database.client.list_query_executions(WorkGroup=database.local.work_group)["QueryExecutionIds"]
+    assert after == before
 
 
 def test_the_longest_statement_runs(database: Database) -> None:
