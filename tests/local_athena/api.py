@@ -5,6 +5,7 @@ An operation that is missing here is refused by name, so that a client that need
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 import uuid
@@ -36,6 +37,7 @@ class Claim:
     """A request token and the execution that it stands for: the same call again is the same execution."""
 
     request: str
+    """The request's digest: statements are long, and a token is remembered for ever."""
     execution_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -92,7 +94,7 @@ class Athena:
             )
         if group.state != "ENABLED":
             raise invalid(f"WorkGroup {group.name} is disabled.")
-        claim = Claim(json.dumps(request, sort_keys=True))
+        claim = Claim(hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest())
         token = request.get("ClientRequestToken", claim.execution_id)
         first = self.tokens.setdefault(token, claim)
         if first.request != claim.request:
@@ -188,11 +190,12 @@ class Athena:
         header: list[list[str | None]] = (
             [[column["Name"] for column in execution.columns]] if execution.is_query else []
         )
-        where, following = pages(len(header) + len(execution.rows), request.get("NextToken"), size)
+        rows = self.runner.shelf.rows(execution) if execution.is_query else execution.rows
+        where, following = pages(len(header) + len(rows), request.get("NextToken"), size)
         answer = {
             "UpdateCount": execution.update_count,
             "ResultSet": {
-                "Rows": [values(row) for row in (header + execution.rows)[where]],
+                "Rows": [values(row) for row in (header + rows)[where]],
                 "ResultSetMetadata": {"ColumnInfo": execution.columns},
             },
         }
@@ -347,7 +350,12 @@ class Server(ThreadingHTTPServer):
     """Answers on 127.0.0.1."""
 
     daemon_threads = True
+    request_queue_size = 128  # clients that come at the same time; with five places the others wait a second
 
-    def __init__(self, port: int, athena: Athena) -> None:
-        super().__init__(("127.0.0.1", port), Handler)
+    def __init__(self, athena: Athena) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
         self.athena = athena
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"

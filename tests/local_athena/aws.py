@@ -1,14 +1,17 @@
 """S3, Glue and STS: moto's server, and what Trino and Athena ask of Glue beyond it.
 
-Run as a process of its own (`python -m local_athena.aws PORT`), so that it and the Athena API do not share one
-interpreter's lock. Everything is in memory, and gone when it ends.
+Run as a process of its own (`python -m local_athena.aws FILE`, which says its port there), so that it and the Athena
+API do not share one interpreter's lock. Everything is in memory, and gone when it ends.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from moto.core.responses import ActionResult
@@ -16,9 +19,15 @@ from moto.glue import utils
 from moto.glue.exceptions import EntityNotFoundException, GlueClientError
 from moto.glue.responses import GlueResponse
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from moto.s3.models import s3_backends
 from werkzeug.serving import make_server
 
-_updates = threading.Lock()
+ACCOUNT = "123456789012"
+"""Whose everything is, for moto."""
+
+ARRIVALS_PATH = "/local/arrivals"
+
+_changes = threading.Lock()
 
 
 def update_table(response: GlueResponse) -> ActionResult:
@@ -28,7 +37,7 @@ def update_table(response: GlueResponse) -> ActionResult:
     `SkipArchive` keeps no older version, or a test of many commits would keep all of their metadata.
     """
     request = response.parameters
-    with _updates:
+    with _changes:
         table = response.glue_backend.get_table(request["DatabaseName"], request["TableInput"]["Name"])
         current = str(table.as_dict()["VersionId"])
         expected = request.get("VersionId")
@@ -38,6 +47,18 @@ def update_table(response: GlueResponse) -> ActionResult:
         if request.get("SkipArchive"):
             table.versions.pop(current, None)
     return ActionResult({})
+
+
+def create_table(response: GlueResponse) -> ActionResult:
+    """Of two that make the same table one fails: moto looks and makes in two steps, and its calls are threads."""
+    with _changes:
+        return _moto_create_table(response)
+
+
+def create_partitions(response: GlueResponse) -> ActionResult:
+    """As `create_table`, for partitions."""
+    with _changes:
+        return _moto_create_partitions(response)
 
 
 def get_partitions(response: GlueResponse) -> ActionResult:
@@ -73,7 +94,9 @@ def no_function(response: GlueResponse) -> ActionResult:
 
 
 OVERLAY: dict[str, Callable[[GlueResponse], ActionResult]] = {
+    "create_table": create_table,
     "update_table": update_table,
+    "batch_create_partition": create_partitions,
     "get_partitions": get_partitions,
     "get_column_statistics_for_table": no_column_statistics,
     "get_column_statistics_for_partition": no_column_statistics,
@@ -86,6 +109,8 @@ OVERLAY: dict[str, Callable[[GlueResponse], ActionResult]] = {
 }
 """Calls of Glue, by moto's names for them."""
 
+_moto_create_table = GlueResponse.create_table
+_moto_create_partitions = GlueResponse.batch_create_partition
 _moto_get_partitions = GlueResponse.get_partitions
 _moto_cast = utils._cast
 
@@ -99,7 +124,24 @@ def install_overlay() -> None:
     """Give moto's Glue what it lacks, in this process."""
     for name, answer in OVERLAY.items():
         setattr(GlueResponse, name, answer)
-    utils._cast = cast_partition_value
+    utils._cast = cast_partition_value  # type: ignore[assignment]
+
+
+def set_arrival(bucket: str, key: str, seconds: int) -> None:
+    """Say when an object was written, which S3 itself decides: in Unix time."""
+    s3: Any = s3_backends[ACCOUNT]["aws"]
+    s3.get_object(bucket, key).last_modified = datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
+
+
+class Application(DomainDispatcherApplication):
+    """moto, and a path beside it for what tests want and AWS has no call for."""
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        if environ["PATH_INFO"] != ARRIVALS_PATH:
+            return super().__call__(environ, start_response)
+        set_arrival(**json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))))
+        start_response("200 OK", [("Content-Length", "0")])
+        return [b""]
 
 
 class Handler(MotoRequestHandler):
@@ -111,12 +153,16 @@ class Handler(MotoRequestHandler):
         """Not every call; errors are logged."""
 
 
-def serve(port: int) -> None:
-    """Answer on 127.0.0.1 until the process ends."""
+def serve(port_file: Path) -> None:
+    """Answer on 127.0.0.1 until the process ends, on a port that the system gives: nobody else can have it."""
     install_overlay()
-    application = DomainDispatcherApplication(create_backend_app)
-    make_server("127.0.0.1", port, application, threaded=True, request_handler=Handler).serve_forever()
+    application = Application(create_backend_app)
+    server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Handler)
+    aside = port_file.with_suffix(".new")
+    aside.write_text(str(server.port))
+    aside.rename(port_file)
+    server.serve_forever()
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]))
+    serve(Path(sys.argv[1]))

@@ -106,9 +106,16 @@ class Catalog:
 
     def describe_view(self, table: Table, columns: list[dict[str, str]]) -> None:
         """Tell Glue the columns of a view: clients that ask Glue, dbt-athena among them, find them there in Athena."""
-        definition = self.definition(table)
+        found = self.glue.get_table(DatabaseName=table.schema, Name=table.name)["Table"]
+        definition = {key: found[key] for key in INPUT_KEYS if key in found}
         storage = definition.get("StorageDescriptor", {}) | {"Columns": columns}
-        self.update(table, definition | {"StorageDescriptor": storage})
+        # Who replaces the view meanwhile tells its columns: these must not bring back the view before it.
+        with contextlib.suppress(self.glue.exceptions.ConcurrentModificationException):
+            self.glue.update_table(
+                DatabaseName=table.schema,
+                TableInput=definition | {"StorageDescriptor": storage},
+                VersionId=found["VersionId"],
+            )
 
     def set_columns(self, table: Table, columns: list[Any]) -> None:
         definition = self.definition(table)

@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -67,18 +68,19 @@ def end(process: subprocess.Popen[bytes]) -> None:
 def main() -> None:
     """Stand between a parent (the first argument) and the command that follows."""
 
+    stopped = threading.Event()
+
     def stop(_signal: int, _frame: FrameType | None) -> None:
-        raise SystemExit(0)
+        # Not by an exception: it could come when the child is there and has no name yet.
+        stopped.set()
 
     signal.signal(signal.SIGTERM, stop)
     parent = int(sys.argv[1])
     process = subprocess.Popen(sys.argv[2:])
-    try:
-        while process.poll() is None and os.getppid() == parent:
-            time.sleep(LOOK_SECONDS)
-    finally:
-        end(process)
-    raise SystemExit(process.returncode)
+    while process.poll() is None and os.getppid() == parent and not stopped.is_set():
+        time.sleep(LOOK_SECONDS)
+    end(process)
+    raise SystemExit(0 if stopped.is_set() else process.returncode)
 
 
 if __name__ == "__main__":

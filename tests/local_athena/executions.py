@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from local_athena.catalog import Catalog, CatalogError
 from local_athena.ddl import CreateTableAs, CreateView, Plan, Sql, Step, quote
 from local_athena.faults import Faults
-from local_athena.results import column_info, csv, plain, text_of
+from local_athena.results import column_info, csv, parse_csv, plain, text_of
 from local_athena.trino import Engine, Outcome, TrinoError
 from local_athena.type_names import UnsupportedTypeError, check_iceberg_type, hive_type
 
@@ -21,6 +21,8 @@ PARSE_SECONDS = 5.0
 """How long a call waits for the parser: Athena refuses what cannot be parsed before it has an id."""
 
 ENGINE_VERSION = {"SelectedEngineVersion": "AUTO", "EffectiveEngineVersion": "Athena engine version 3"}
+
+OVER_CUTOFF = "Query cancelled! : Bytes scanned limit was exceeded"
 
 SYSTEM, USER, OTHER = 1, 2, 3
 ERROR_TYPES = {
@@ -98,6 +100,11 @@ class Execution:
         return self.request.plan.detail == "SELECT"
 
     @property
+    def is_over_cutoff(self) -> bool:
+        """Whether it has scanned more than its work group allows."""
+        return self.request.cutoff_bytes is not None and self.scanned_bytes > self.request.cutoff_bytes
+
+    @property
     def location(self) -> str:
         """Athena names a query's file `.csv`, that of DDL and utilities `.txt`; writes have a bare name."""
         if self.is_query:
@@ -151,6 +158,39 @@ class Execution:
         return described
 
 
+class Shelf:
+    """The rows of queries, as long as there is room; what is pushed out is read from its file in S3, as Athena does."""
+
+    def __init__(self, s3: Any, room: int = 500_000) -> None:
+        self.s3 = s3
+        self.room = room
+        self.used = 0
+        self.lock = threading.Lock()
+        self.kept: dict[str, list[list[str | None]]] = {}
+
+    def put(self, execution: Execution, rows: list[list[str | None]]) -> None:
+        """Keep an execution's rows; `room` is counted in values."""
+        with self.lock:
+            self.used += _values(rows) - _values(self.kept.pop(execution.id, []))
+            self.kept[execution.id] = rows
+            while self.used > self.room and len(self.kept) > 1:
+                self.used -= _values(self.kept.pop(next(iter(self.kept))))
+
+    def rows(self, execution: Execution) -> list[list[str | None]]:
+        """An execution's rows."""
+        with self.lock:
+            found = self.kept.get(execution.id)
+        if found is None:
+            bucket, key = split_location(execution.location)
+            found = parse_csv(self.s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode())[1:]
+            self.put(execution, found)
+        return found
+
+
+def _values(rows: list[list[str | None]]) -> int:
+    return len(rows) * len(rows[0]) if rows else 0
+
+
 class Runner:
     """Runs executions, each in a thread that asks Trino for its pages."""
 
@@ -159,6 +199,7 @@ class Runner:
         self.glue = glue
         self.s3 = s3
         self.faults = faults
+        self.shelf = Shelf(s3)
 
     def start(self, execution_id: str, request: Request) -> Execution:
         """Begin; comes back when the statement is parsed, and has `syntax_error` set if it cannot be."""
@@ -213,7 +254,7 @@ class Runner:
             case _:
                 execution.parsed.set()
                 execution.state = State.RUNNING
-                execution.rows += self._catalog(execution).carry_out(step)
+                execution.rows.extend(map(list, self._catalog(execution).carry_out(step)))
 
     def _catalog(self, execution: Execution) -> Catalog:
         return Catalog(self.glue, lambda text: self._query(Sql(text), execution).rows)
@@ -232,22 +273,18 @@ class Runner:
                 execution.state = State.RUNNING
             execution.scanned_bytes = before + outcome.scanned_bytes
             if execution.stop.is_set():
+                if statement.cancel() or execution.is_query:
+                    raise Cancelled("Query cancelled by user")
+                break  # it was committed before it could be stopped: to say CANCELLED would be wrong
+            if execution.is_over_cutoff:
                 statement.cancel()
-                raise Cancelled("Query cancelled by user")
-            self._check_cutoff(execution, statement.cancel)
+                raise Cancelled(OVER_CUTOFF)
         execution.scanned_bytes = before + outcome.scanned_bytes
         execution.queued_millis += outcome.queued_millis
         execution.planning_millis += outcome.planning_millis
-        self._check_cutoff(execution)
+        if execution.is_over_cutoff:  # what a write has committed by then stays, as little as Athena takes it back
+            raise Cancelled(OVER_CUTOFF)
         return outcome
-
-    def _check_cutoff(self, execution: Execution, cancel: Any = None) -> None:
-        """The work group's limit; what a write has committed by then stays, as little as Athena takes it back."""
-        cutoff = execution.request.cutoff_bytes
-        if cutoff is not None and execution.scanned_bytes > cutoff:
-            if cancel is not None:
-                cancel()
-            raise Cancelled("Query cancelled! : Bytes scanned limit was exceeded")
 
     def _columns(self, query: str, execution: Execution, *, is_iceberg: bool = False) -> list[dict[str, str]]:
         """The columns that a table or view of a query would have in Glue; Athena makes none with types Hive lacks."""
@@ -277,6 +314,8 @@ class Runner:
         names = [column["Name"] for column in execution.columns]
         if execution.is_query:
             self.s3.put_object(Bucket=bucket, Key=key, Body=csv(names, execution.rows))
+            self.shelf.put(execution, execution.rows)
+            execution.rows = []
         elif execution.location.endswith(".txt"):
             self.s3.put_object(Bucket=bucket, Key=key, Body=plain(execution.rows))
 

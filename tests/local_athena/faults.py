@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,7 +61,7 @@ class Faults:
         fault = self._take(lambda fault: fault.statement is not None and bool(re.search(fault.statement, text)))
         return f"{fault.error}: {fault.message}" if fault else None
 
-    def _take(self, matches: Any) -> Fault | None:
+    def _take(self, matches: Callable[[Fault], bool]) -> Fault | None:
         with self.lock:
             for fault in filter(matches, self.waiting):
                 fault.times -= 1

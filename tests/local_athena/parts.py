@@ -95,6 +95,8 @@ def installation(cache: Path | None = None) -> Installation:
     with (cache / f"{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # of several test processes one downloads, the others wait
         if not folder.is_dir():
+            for left in cache.glob(f"{folder.name}-*"):  # by one who was killed: two gigabytes
+                shutil.rmtree(left)
             with tempfile.TemporaryDirectory(prefix=f"{folder.name}-", dir=cache) as aside:
                 fresh = Path(aside) / folder.name
                 for part in (SERVER, HIVE, ICEBERG):
@@ -135,3 +137,8 @@ def _libraries(server: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
         _, _, path = member.name.partition("/")
         if path.startswith("lib/"):
             yield member.replace(name=path)
+
+
+if __name__ == "__main__":
+    # Fetch them, before tests have to wait for it.
+    installation()

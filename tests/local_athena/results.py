@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
@@ -52,7 +53,8 @@ def text_of(value: Any, signature: Mapping[str, Any]) -> str | None:
     """A value of Trino's protocol as Athena shows it; None is a null, which is no text at all."""
     if value is None:
         return None
-    return CONVERTERS.get(signature["rawType"], lambda value, _: str(value))(value, signature)
+    convert = CONVERTERS.get(signature["rawType"])
+    return str(value) if convert is None else convert(value, signature)
 
 
 def _boolean(value: Any, _signature: Mapping[str, Any]) -> str:
@@ -123,6 +125,20 @@ def csv(columns: Sequence[str], rows: Sequence[Sequence[str | None]]) -> bytes:
     return "".join(
         ",".join("" if cell is None else '"' + cell.replace('"', '""') + '"' for cell in line) + "\n" for line in lines
     ).encode()
+
+
+CELL = re.compile(r'(?:"((?:[^"]|"")*)")?([,\n])')
+
+
+def parse_csv(text: str) -> list[list[str | None]]:
+    """The lines of such a file; Python's own reader takes a null for an empty text."""
+    lines: list[list[str | None]] = [[]]
+    for match in CELL.finditer(text):
+        quoted, end = match.groups()
+        lines[-1].append(None if quoted is None else quoted.replace('""', '"'))
+        if end == "\n":
+            lines.append([])
+    return lines[:-1]
 
 
 def plain(rows: Sequence[Sequence[str | None]]) -> bytes:

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import boto3
 import urllib3
 
 from local_athena.api import FAULTS_PATH, Athena, Server
-from local_athena.children import child, free_port
+from local_athena.children import child
 from local_athena.executions import Runner
 from local_athena.faults import Faults
 from local_athena.parts import installation
@@ -28,7 +28,8 @@ WORK_GROUP = "local"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
 """Nobody checks them, and boto3 does nothing without some."""
 
-START_SECONDS = 60.0
+ARRIVALS_PATH = "/local/arrivals"
+START_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,14 @@ class LocalAthena:
         """Forget those that have not happened yet."""
         urllib3.request("DELETE", f"{self.athena}{FAULTS_PATH}")
 
+    def put_arrived(self, bucket: str, key: str, content: bytes, arrived: int) -> None:
+        """Write an object as if it had been written at a moment (Unix time)."""
+        self.client("s3").put_object(Bucket=bucket, Key=key, Body=content)
+        moment = {"bucket": bucket, "key": key, "seconds": arrived}
+        answer = urllib3.request("POST", f"{self.aws}{ARRIVALS_PATH}", json=moment)
+        if answer.status != 200:
+            raise RuntimeError(f"{key} has no other time: {answer.status}")
+
     def client(self, service: str) -> Any:
         """A boto3 client of it, whatever the environment says."""
         return boto3.client(
@@ -74,36 +83,30 @@ class LocalAthena:
 def local_athena(folder: Path) -> Iterator[LocalAthena]:
     """Run it for the length of a `with` block; logs and Trino's files are in `folder`."""
     parts = installation()
-    port = free_port()
-    aws = f"http://127.0.0.1:{port}"
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-    moto = [sys.executable, "-m", "local_athena.aws", str(port)]
-    with child(moto, folder / "aws.log", environment), start_trino(parts, folder, aws, REGION) as engine:
-        wait_for(aws)
-        faults = Faults()
-        local = LocalAthena(aws, f"http://127.0.0.1:{(api_port := free_port())}")
-        glue, s3 = local.client("glue"), local.client("s3")
+    with start_aws(folder) as aws, start_trino(parts, folder, aws, REGION) as engine:
+        local = LocalAthena(aws, "")
+        faults, glue, s3 = Faults(), local.client("glue"), local.client("s3")
         athena = Athena(Runner(engine, glue, s3, faults), glue, s3, faults)
         s3.create_bucket(Bucket=BUCKET)
         results = {"ResultConfiguration": {"OutputLocation": f"s3://{BUCKET}/results/"}}
         athena.work_groups.create(WORK_GROUP, results | {"EnforceWorkGroupConfiguration": False})
-        with Server(api_port, athena) as server:
+        with Server(athena) as server:
             threading.Thread(target=server.serve_forever, daemon=True).start()
             try:
-                yield local
+                yield replace(local, athena=server.url)
             finally:
                 server.shutdown()
 
 
-def wait_for(url: str) -> None:
-    """Wait until something answers."""
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            urllib3.request("GET", f"{url}/moto-api/", retries=False)
-        except urllib3.exceptions.HTTPError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
-        else:
-            return
+@contextlib.contextmanager
+def start_aws(folder: Path) -> Iterator[str]:
+    """Run moto for the length of a `with` block; its address."""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    port, log = folder / "aws.port", folder / "aws.log"
+    with child([sys.executable, "-m", "local_athena.aws", port], log, environment) as process:
+        deadline = time.monotonic() + START_SECONDS
+        while not port.exists():
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"moto did not start: {log.read_text(errors='replace')[-2000:]}")
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{port.read_text()}"

@@ -54,6 +54,12 @@ def test_parts_are_fetched_once_even_by_two_at_a_time(tmp_path: Path, calls: Pat
     assert sorted(path.name for path in cache.iterdir()) == ["trino-476", "trino-476.lock"]
 
 
+def test_what_a_killed_one_left_is_removed(tmp_path: Path, calls: Path) -> None:
+    (tmp_path / "cache" / "trino-476-left" / "repository").mkdir(parents=True)
+    installation(tmp_path / "cache")
+    assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == ["trino-476", "trino-476.lock"]
+
+
 def test_what_is_not_pinned_is_refused_and_leaves_nothing(
     tmp_path: Path, calls: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

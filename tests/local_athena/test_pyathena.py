@@ -75,7 +75,7 @@ def test_sqlalchemy_sees_tables_and_columns(database: Database, monkeypatch: pyt
         f"?work_group={database.local.work_group}"
     )
     with engine.connect() as connection:
-        assert connection.execute(text("select a, b from t")).fetchall() == [(1, "x")]
+        assert [tuple(row) for row in connection.execute(text("select a, b from t"))] == [(1, "x")]
         inspector = inspect(connection)
         assert inspector.get_table_names() == ["t"]
         assert [column["name"] for column in inspector.get_columns("t")] == ["a", "b"]

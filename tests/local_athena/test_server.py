@@ -11,15 +11,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import boto3
-import psutil
+import psutil  # type: ignore[import-untyped] # it ships no types
 import pytest
 
 from local_athena.children import child
 from local_athena.server import LocalAthena
 
 TESTS = Path(__file__).parents[1]
-READY_SECONDS = 30.0
-END_SECONDS = 20.0
+READY_SECONDS = 120.0
+"""Some 15 on a quiet machine; how long a busy one takes says nothing."""
+END_SECONDS = 60.0
 
 
 def wait_until(condition: Callable[[], object], seconds: float) -> None:
@@ -65,11 +66,8 @@ def test_a_child_that_ignores_the_end_is_ended(tmp_path: Path) -> None:
     assert not alive(children)
 
 
-def test_the_command_is_ready_in_time_says_how_to_reach_it_and_ends_with_all_its_processes(
-    athena: LocalAthena, tmp_path: Path
-) -> None:
+def test_the_command_says_how_to_reach_it_and_ends_with_all_its_processes(athena: LocalAthena, tmp_path: Path) -> None:
     # `athena` is asked for only because it skips where there is no Trino.
-    started = time.monotonic()
     environment = os.environ | {"PYTHONPATH": str(TESTS), "TMPDIR": str(tmp_path)}
     server = subprocess.Popen(
         [sys.executable, "-m", "local_athena"], env=environment, stdout=subprocess.PIPE, text=True
@@ -77,14 +75,15 @@ def test_the_command_is_ready_in_time_says_how_to_reach_it_and_ends_with_all_its
     try:
         assert server.stdout is not None
         shown = dict(server.stdout.readline().strip().removeprefix("export ").split("=", 1) for _ in range(8))
-        assert time.monotonic() - started < READY_SECONDS
         assert shown["AWS_ENDPOINT_URL"] != athena.aws
         own = LocalAthena(shown["AWS_ENDPOINT_URL"], shown["AWS_ENDPOINT_URL_ATHENA"])
         assert shown == own.environment | {"BUCKET": own.bucket, "WORK_GROUP": own.work_group}
         assert own.client("athena").get_work_group(WorkGroup=own.work_group)["WorkGroup"]["State"] == "ENABLED"
         own.client("s3").head_bucket(Bucket=own.bucket)
         children = psutil.Process(server.pid).children(recursive=True)
-        assert any("TrinoServer" in " ".join(one.cmdline()) for one in children)
+        trino = next(one for one in children if "io.trino.server.TrinoServer" in one.cmdline())
+        addresses = {one.laddr.ip for one in trino.net_connections() if one.status == psutil.CONN_LISTEN}
+        assert addresses <= {"127.0.0.1", "::ffff:127.0.0.1"}, "nobody else is to reach it"
     finally:
         server.terminate()
     assert server.wait(END_SECONDS) == 0

@@ -11,6 +11,7 @@ import json
 import subprocess
 import time
 import urllib.parse
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +24,9 @@ from local_athena.parts import Installation, java
 
 ICEBERG_CATALOG = "awsdatacatalog"
 HIVE_CATALOG = "hive"
+USER = "athena"
 START_SECONDS = 120.0
+CANCEL_SECONDS = 60.0
 LOOK = "200ms"
 """How long Trino may keep a question for the next page: a statement is looked at, and stopped, that often."""
 
@@ -48,6 +51,7 @@ SERVER = {
     "coordinator": "true",
     "node-scheduler.include-coordinator": "true",
     "node.internal-address": "127.0.0.1",
+    "node.bind-ip": "127.0.0.1",  # else it answers the whole network, and asks nobody who they are
     "catalog.management": "static",
     "query.max-memory": "1GB",
     "query.max-memory-per-node": "1GB",
@@ -115,7 +119,7 @@ class Engine:
     ) -> Statement:
         """Hand over a statement; Trino has not parsed it yet when this returns."""
         headers = {
-            "X-Trino-User": "athena",
+            "X-Trino-User": USER,
             "X-Trino-Source": "local-athena",
             "X-Trino-Catalog": ICEBERG_CATALOG,
             "X-Trino-Time-Zone": "UTC",
@@ -145,6 +149,12 @@ class Engine:
         while statement.advance():
             pass
         return {str(row[0]): str(row[4]) for row in statement.outcome.rows}
+
+    def state_of(self, query_id: str) -> str | None:
+        """The state that Trino has a statement in; None when it has forgotten it."""
+        url = f"{self.url}/v1/query/{query_id}?pruned=true"
+        answer = self.pool.request("GET", url, headers={"X-Trino-User": USER}, retries=False, timeout=60.0)
+        return str(answer.json()["state"]) if answer.status == 200 else None
 
     def call(self, method: str, url: str, body: str | None = None, headers: Mapping[str, str] | None = None) -> Any:
         """One request; Trino answers 503 or 429 when it wants the same again, 204 to a cancellation."""
@@ -183,10 +193,16 @@ class Statement:
             self.looks += 1
         return self.next is not None
 
-    def cancel(self) -> None:
-        """Ask Trino to stop; the statement then fails with USER_CANCELED."""
+    def cancel(self) -> bool:
+        """Ask Trino to stop, and wait for it; whether it did: what was being committed may be done instead."""
         if self.next is not None:
             self.engine.call("DELETE", self.next)
+        deadline = time.monotonic() + CANCEL_SECONDS
+        while (state := self.engine.state_of(self.outcome.query_id)) not in ("FAILED", "FINISHED", None):
+            if time.monotonic() > deadline:
+                raise TrinoError("GENERIC_INTERNAL_ERROR", "INTERNAL_ERROR", f"cannot be stopped: {state}")
+            time.sleep(0.02)
+        return state != "FINISHED"
 
     def take(self, page: Mapping[str, Any]) -> None:
         stats, outcome = page["stats"], self.outcome
@@ -224,9 +240,10 @@ def start_trino(parts: Installation, folder: Path, aws: str, region: str) -> Ite
             "plugin.dir": str(parts.plugins),
         },
     )
-    settings = {"config": etc / "config.properties", "node.environment": "test", "node.id": "local"}
+    name = f"local_{uuid.uuid4().hex}"
+    settings = {"config": etc / "config.properties", "node.environment": name, "node.id": "local"}
     settings["node.data-dir"] = etc
-    command = [
+    command: list[str | Path] = [
         java(),
         *JAVA_OPTIONS,
         *(f"-D{name}={value}" for name, value in settings.items()),
@@ -234,7 +251,7 @@ def start_trino(parts: Installation, folder: Path, aws: str, region: str) -> Ite
     ]
     log = folder / "trino.log"
     with child(command, log, folder=etc) as process:
-        wait_for(engine, process, log)
+        wait_for(engine, name, process, log)
         yield engine
 
 
@@ -269,8 +286,12 @@ def hive_catalog() -> dict[str, str]:
 
 
 def storage(aws: str, region: str) -> dict[str, str]:
-    """Where both catalogs find Glue and S3."""
+    """Where both catalogs find Glue and S3, and how they read."""
     return {
+        # Trino reads a small file whole, and what lies less than 1 MB apart in one piece; tables of tests would cost
+        # as if none had columns. So what is scanned is the columns' own bytes, and 48 KB at each file's end.
+        "parquet.small-file-threshold": "0B",
+        "parquet.max-merge-distance": "1kB",
         "hive.metastore.glue.region": region,
         "hive.metastore.glue.endpoint-url": aws,
         "hive.metastore.glue.aws-access-key": "local",
@@ -289,12 +310,13 @@ def write_properties(path: Path, properties: Mapping[str, str]) -> None:
     path.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
 
 
-def wait_for(engine: Engine, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Wait until statements are answered."""
+def wait_for(engine: Engine, environment: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until statements are answered, by this server: another one may have taken the port that was free."""
     deadline = time.monotonic() + START_SECONDS
     while True:
-        with contextlib.suppress(urllib3.exceptions.HTTPError, TrinoError, ValueError):
-            if engine.pool.request("GET", f"{engine.url}/v1/info", retries=False).json()["starting"] is False:
+        with contextlib.suppress(urllib3.exceptions.HTTPError, ValueError):
+            info = engine.pool.request("GET", f"{engine.url}/v1/info", retries=False).json()
+            if info["environment"] == environment and not info["starting"]:
                 return
         if process.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(f"Trino did not start: {log.read_text(errors='replace')[-2000:]}")

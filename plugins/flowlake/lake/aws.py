@@ -51,6 +51,7 @@ class aws_errors:  # noqa: N801 (a context manager, used as a verb)
     """Turn the errors of the AWS SDK into AwsError: `what` says what was being done ("read s3://…")."""
 
     def __init__(self, what: str) -> None:
+        """Remember what is being done."""
         self._what = what
 
     def __enter__(self) -> None:
