@@ -111,7 +111,7 @@ def write_plain_parquet(path: Path, target: Path, types: Mapping[str, str], foun
     columns = ", ".join(
         f"{_cast(name, type_, found.get(name))} as {_quoted(name.lower())}" for name, type_ in types.items()
     )
-    with duckdb.connect(config={"threads": 1}) as connection:
+    with duckdb.connect(config={"threads": 1, "memory_limit": "1GB"}) as connection:
         try:
             connection.execute(
                 f"copy (select {columns} from read_parquet({literal(str(path))}, hive_partitioning = false)) "
