@@ -223,11 +223,16 @@ class AthenaTables:
         return Rows(columns, rows, is_complete=len(rows) < limit)
 
     def _fetch(self, statement: str) -> tuple[tuple[str, ...], tuple[str, ...], tuple[tuple[Any, ...], ...]]:
-        with closing(self._connection.cursor()) as cursor:
-            cursor.execute(statement)
-            columns = tuple(str(column[0]) for column in cursor.description)
-            types = tuple(str(column[1]) for column in cursor.description)
-            return columns, types, tuple(cursor.fetchall())
+        from pyathena.error import Error
+
+        try:
+            with closing(self._connection.cursor()) as cursor:
+                cursor.execute(statement)
+                columns = tuple(str(column[0]) for column in cursor.description)
+                types = tuple(str(column[1]) for column in cursor.description)
+                return columns, types, tuple(cursor.fetchall())
+        except Error as error:
+            raise GateError(f"Athena: {' '.join(str(error).split())}") from error
 
 
 @contextmanager
