@@ -26,7 +26,7 @@ ifndef FLOWLAKE_CONFIG
 CONFIG := $(firstword $(wildcard flowlake.yaml data/demo/flowlake.yaml))
 endif
 
-.PHONY: help setup demo bench athena test nightly lint format up down docs lock clean
+.PHONY: help setup demo bench bench-athena athena test nightly lint format up down docs lock clean
 .DEFAULT_GOAL := help
 
 help: ## Say what there is to type
@@ -52,6 +52,9 @@ demo: setup ## Sample logs through the hourly DAG of a real Airflow, and a repor
 
 bench: setup ## Measure speed, memory and size; ONLY="fixed worst" for some, SCALE=0.02 to try it out
 	@$(BIN)/python -m bench --only "$(ONLY)" --scale "$(or $(SCALE),1)"
+
+bench-athena: setup ## Measure what an hourly run scans on Athena, by model; SCALE=0.1 to try it out
+	@$(BIN)/python -m bench --only athena --scale "$(or $(SCALE),1)"
 
 athena: setup ## Start a local Athena for tests (tests/local_athena), and print how to reach it
 	@PYTHONPATH=tests $(BIN)/python -m local_athena

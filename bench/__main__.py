@@ -26,9 +26,13 @@ NEEDS = {"worst": ("floor",)}
 """What a section compares itself with must be measured in the same run."""
 
 
+APART = ("athena",)
+"""Measured when it is named: `make bench-athena`."""
+
+
 def chosen(only: str) -> list[str]:
     """The sections to run, in order: all, or those named and what they need. Raises FlowlakeError for unknown ones."""
-    names = only.split() or list(TITLES)
+    names = only.split() or [name for name in TITLES if name not in APART]
     if unknown := [name for name in names if name not in TITLES]:
         message = f"there is no section {', '.join(unknown)}; the sections are {', '.join(TITLES)}"
         raise FlowlakeError(message)

@@ -24,6 +24,7 @@ TITLES: Mapping[str, str] = {
     "fixed": "One small object",
     "size": "Size, and nine questions asked of text and of marts",
     "peer": "A peer: flowlogs-reader",
+    "athena": "What an hour scans on Athena",
 }
 """The sections, in the order in which they run and stand on the page."""
 

@@ -1,0 +1,248 @@
+"""Bytes that an hourly run scans on Athena, statement by statement: on a young lake, and after 30 days of history.
+
+Measured on the local Athena of the tests (tests/local_athena), whose bytes are Trino's physical input; its seconds are
+those of this machine and say little of the service.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.history_logs import DAYS, START, obtain_history
+from bench.inputs import Bench, Logs
+from bench.results import Aim, Bound, Findings, Row, Table, Unit
+from flowlake.dbt import REPOSITORY
+from flowlake.lake.athena import AthenaLake
+from flowlake.lake.aws import client
+from flowlake.lake.windows import Window
+from flowlake.settings import Arrival, AthenaSettings, Settings, Target, load_settings
+from flowlake.steps import RunContext, Step, StepReport, run_window
+from flowlake.terminal import human_bytes
+
+if TYPE_CHECKING:
+    from local_athena.server import LocalAthena
+
+SCALE = 0.1
+"""Of the sizes of the section `history`: a day on the local Athena costs what a day on DuckDB does, many times."""
+
+BULK_DAYS = 10
+
+BEFORE = Window(START - timedelta(hours=1), START)
+MEASURED = Window(START + timedelta(days=DAYS), START + timedelta(days=DAYS, hours=1))
+
+BUCKET = "bench-logs"
+MOST_TIMES_READ = 1.3
+MOST_GROWTH = 1.1
+
+_NODE = re.compile(r'"node_id": "(\w+)\.\w+\.([\w.]+)"')
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A statement of a run, as Athena accounts for it: which step, and which model or test of dbt's, asked for it."""
+
+    step: str
+    node: str
+    bytes: int
+    seconds: float
+
+
+def section(bench: Bench) -> Findings:
+    """Run the same hour on two lakes and compare what it scanned."""
+    logs = obtain_history(replace(bench, scale=bench.scale * SCALE, folder=bench.folder / "athena"))
+    (bench.folder / "athena").mkdir(parents=True, exist_ok=True)
+    with _local_athena() as local:
+        _upload(local, logs)
+        bulk = [
+            Window(START + timedelta(days=day), START + timedelta(days=day + BULK_DAYS))
+            for day in range(0, DAYS, BULK_DAYS)
+        ]
+        runs: dict[str, list[Statement]] = {}
+        for name, history in (("young", []), ("old", bulk)):
+            settings = _settings(local, logs, name)
+            for window in (BEFORE, *history):
+                _run(settings, window)
+                bench.say(f"{window} on the {name} lake")
+            runs[name] = _run(settings, MEASURED)
+            bench.say(f"{MEASURED} on the {name} lake: {human_bytes(_bytes(runs[name]))}")
+        raw, staged = _inputs(settings)
+    return _findings(runs, raw, staged, logs)
+
+
+def _findings(runs: Mapping[str, list[Statement]], raw: int, staged: int, logs: Logs) -> Findings:
+    young, old = _bytes(runs["young"]), _bytes(runs["old"])
+    least = raw + staged
+    rows = [
+        Row("raw objects of the hour and its staged rows, once each", least, Unit.BYTES),
+        Row(
+            f"scanned by an hour of {logs.records:,} records on a young lake",
+            young,
+            Unit.BYTES,
+            Aim(Bound.AT_MOST, MOST_TIMES_READ * least),
+            young / least,
+            "reading once",
+        ),
+        Row(
+            f"scanned by the same hour after {DAYS} days",
+            old,
+            Unit.BYTES,
+            Aim(Bound.AT_MOST, MOST_GROWTH * young),
+            old / young,
+            "a young lake",
+        ),
+        Row("its statements", len(runs["old"]), Unit.COUNT),
+    ]
+    nodes = {name: _by_node(statements) for name, statements in runs.items()}
+    every = sorted(
+        {*nodes["young"], *nodes["old"]}, key=lambda node: -max(n.get(node, _NOTHING).bytes for n in nodes.values())
+    )
+    table = Table(
+        "Bytes scanned, by model and step",
+        ("model or step", "young lake", "statements", f"after {DAYS} days", "statements", "s"),
+        tuple(
+            (
+                node,
+                human_bytes(nodes["young"].get(node, _NOTHING).bytes),
+                str(nodes["young"].get(node, _NOTHING).statements),
+                human_bytes(nodes["old"].get(node, _NOTHING).bytes),
+                str(nodes["old"].get(node, _NOTHING).statements),
+                f"{nodes['old'].get(node, _NOTHING).seconds:.1f}",
+            )
+            for node in every
+        ),
+    )
+    return Findings(
+        rows=rows,
+        tables=[table],
+        notes=[
+            "On the local Athena of the tests: bytes are those of Trino's reader, seconds those of this machine.",
+            f"The history is that of the section `history`, at a tenth of its size, run in windows of {BULK_DAYS} days.",
+        ],
+    )
+
+
+@dataclass
+class _Sum:
+    """What a model, or a step of its own, cost."""
+
+    bytes: int = 0
+    statements: int = 0
+    seconds: float = 0.0
+
+
+_NOTHING = _Sum()
+
+
+def _bytes(statements: list[Statement]) -> int:
+    return sum(statement.bytes for statement in statements)
+
+
+def _by_node(statements: list[Statement]) -> dict[str, _Sum]:
+    sums: dict[str, _Sum] = defaultdict(_Sum)
+    for statement in statements:
+        found = sums[statement.node or statement.step]
+        found.bytes += statement.bytes
+        found.statements += 1
+        found.seconds += statement.seconds
+    return sums
+
+
+@contextmanager
+def _local_athena() -> Iterator[LocalAthena]:
+    """The local Athena, and its environment in this process' own."""
+    sys.path.insert(0, str(REPOSITORY / "tests"))
+    from local_athena.server import local_athena
+
+    with tempfile.TemporaryDirectory(prefix="bench-athena-", ignore_cleanup_errors=True) as folder:
+        with local_athena(Path(folder)) as local:
+            os.environ.update(local.environment)
+            yield local
+
+
+def _upload(local: LocalAthena, logs: Logs) -> None:
+    s3 = local.client("s3")
+    s3.create_bucket(Bucket=BUCKET)
+    files = [path for path in (logs.folder / "logs").rglob("*") if path.is_file()]
+
+    def put(path: Path) -> None:
+        s3.upload_file(str(path), BUCKET, str(path.relative_to(logs.folder / "logs")))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(put, files))
+
+
+def _settings(local: LocalAthena, logs: Logs, name: str) -> Settings:
+    """A lake of its own over the bucket. Its objects were all written now; their names know when they are from."""
+    settings = load_settings(logs.config, {})
+    folder = logs.folder / f"{name}-lake"
+    shutil.rmtree(folder, ignore_errors=True)
+    return replace(
+        settings,
+        sources=(replace(settings.sources[0], uri=f"s3://{BUCKET}", arrival=Arrival.OBJECT_NAME),),
+        lake=replace(settings.lake, path=folder),
+        target=Target.ATHENA,
+        athena=AthenaSettings(f"s3://{local.bucket}/{name}", f"bench_{name}", local.work_group),
+    )
+
+
+def _run(settings: Settings, window: Window) -> list[Statement]:
+    """Run a window, and return its statements."""
+    began: list[tuple[datetime, str]] = []
+
+    def note(step: Step, report: StepReport | None) -> None:
+        if report is None:
+            began.append((datetime.now(UTC), step.name))
+
+    run_window(RunContext(settings, window, "bench"), note)
+    return list(_statements(settings, began))
+
+
+def _statements(settings: Settings, began: list[tuple[datetime, str]]) -> Iterator[Statement]:
+    lake = AthenaLake(settings)
+    for execution in _executions(lake):
+        at = execution["Status"]["SubmissionDateTime"].astimezone(UTC)
+        steps = [name for since, name in began if since <= at]
+        if steps and execution["ResultConfiguration"]["OutputLocation"].startswith(f"{lake.settings.location}/"):
+            node = _NODE.search(execution["Query"])
+            statistics = execution["Statistics"]
+            yield Statement(
+                steps[-1],
+                ("dbt's tests" if node[1] == "test" else node[2]) if node else "",
+                int(statistics.get("DataScannedInBytes", 0)),
+                statistics.get("EngineExecutionTimeInMillis", 0) / 1000,
+            )
+
+
+def _executions(lake: AthenaLake) -> Iterator[dict[str, Any]]:
+    athena = client("athena")
+    pages = athena.get_paginator("list_query_executions").paginate(WorkGroup=lake.settings.work_group)
+    for page in pages:
+        ids = page["QueryExecutionIds"]
+        if ids:
+            yield from athena.batch_get_query_execution(QueryExecutionIds=ids)["QueryExecutions"]
+
+
+def _inputs(settings: Settings) -> tuple[int, int]:
+    """Bytes of the measured hour: of its objects as delivered, and of its rows in staging."""
+    lake = AthenaLake(settings)
+    hour = MEASURED.hours[0]
+    ((raw,),) = lake.query(f"select sum(size) from {lake.table('raw', 'objects')} where arrival_hour = '{hour}'")
+    # The file is the hour's own: what a run appends is not put together with what is there.
+    files = f'"{lake.settings.schema("staging")}"."stg_flow_logs__lines$files"'
+    ((staged,),) = lake.query(
+        f"select sum(file_size_in_bytes) from {files} "
+        f"where json_extract_scalar(lower_bounds, '$.arrival_hour') = '{hour}'"
+    )
+    return int(raw or 0), int(staged or 0)
