@@ -43,10 +43,13 @@ VERSION = 1
 """Counts up when the logs change, so that older ones are made again."""
 
 
-def obtain_history(bench: Bench) -> Logs:
-    """The logs; `window` and `records` are those of one of the busy hours."""
-    root = bench.folder / "history"
-    pairs, busy = bench.scaled(PAIRS), bench.scaled(BUSY_PAIRS)
+def obtain_history(bench: Bench, name: str = "history", *, pairs: int = PAIRS, busy: int = BUSY_PAIRS) -> Logs:
+    """The logs; `window` and `records` are those of one of the busy hours.
+
+    `pairs` are those of an hour of the history, `busy` those of the hours after it.
+    """
+    root = bench.folder / name
+    pairs, busy = bench.scaled(pairs), bench.scaled(busy)
     facts = {"pairs": pairs, "busy": busy, "days": DAYS, "version": VERSION}
     known = is_made(root, facts)
     if not known:
