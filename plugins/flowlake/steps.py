@@ -119,7 +119,7 @@ def _build_staging(context: RunContext) -> StepReport:
         ensure_table(connection)
         mark_staging(connection, context.window, StagingState.BUILDING, context.run_id)
     meanwhile = _import_gates if context.goes_on else lambda: None
-    with unchanged(context.settings, context.window):
+    with unchanged(context.settings, context.window, s3_client=context.s3_client):
         built = dbt.build(context.settings, context.window, "staging", meanwhile)
     ((objects, lines, records, size),) = read_rows(
         context.settings,

@@ -36,6 +36,7 @@ TEN_THOUSAND_ROWS = (
     "with d (x) as (values (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)), "
     "n as (select a.x from d as a cross join d as b cross join d as c cross join d as e)"
 )
+SHARED = "with t (x) as (values (1), (1), (2), (3)), r as (select x from t group by 1 having count(*) > 1)"
 NETWORKS = '["10.0.0.0/8", "172.16.0.0/12", "192.0.2.7", "fc00::/7", "2001:db8::/32"]'
 
 
@@ -215,6 +216,25 @@ CASES = [
             "select sum(numbers.x + others.x) from numbers cross join numbers as others",
             2,
         ),
+    ),
+    *of(
+        "stands_alone",
+        # Each row is one of the two, whichever the engine says.
+        (
+            f"{SHARED} select count(*) from t where {{{{ stands_alone('x', 'r') }}}} "
+            f"or {{{{ is_repeated('x', 'r') }}}}",
+            4,
+        ),
+        (f"{SHARED} select count(*) from t where {{{{ stands_alone('x', 'r') }}}} and x = 1", 0),
+        (
+            f"{SHARED} select count(*) from t where {{{{ stands_alone('x', 'r') }}}} "
+            f"and {{{{ is_repeated('x', 'r') }}}}",
+            0,
+        ),
+    ),
+    *of(
+        "is_repeated",
+        (f"{SHARED} select count(*) from t where {{{{ is_repeated('x', 'r') }}}} and x = 1", 2),
     ),
     *of(
         "timestamp_text",

@@ -254,10 +254,10 @@ def test_athena_reads_the_records_that_duckdb_reads(lake: Lake) -> None:
 def test_the_ledgers_are_tables_with_duckdbs_types(lake: Lake) -> None:
     register(lake.settings, WINDOW)
     lake.put(DAY + name("fl-1"), gzip.compress(b"srcaddr dstaddr quantum-flags new\n"))
-    lake.put(DAY + "notes.txt", b"")
+    lake.put(f"{DAY}12/notes.txt", b"")
     report = register(lake.settings, WINDOW)
     assert len(report.new_formats) == 1
-    (text, other) = lake.rows()
+    (other, text) = lake.rows()
     columns = ", ".join(f"typeof({column})" for column in ("size", "last_modified", "unknown_fields", "arrival_hour"))
     found = lake.athena.query(
         f"select uri, read_path, cast(last_modified as varchar), cast(named_at as varchar), line_count, "
@@ -266,8 +266,8 @@ def test_the_ledgers_are_tables_with_duckdbs_types(lake: Lake) -> None:
     types = ("bigint", "timestamp(3)", "array(varchar)", "varchar")
     moments = [f"{row.last_modified.isoformat(' ')}.000" for row in (text, other)]
     assert found == [
-        (text.uri, text.uri, moments[0], "2026-11-20 12:05:00.000", "1", '["quantum-flags","new"]', *types),
         (other.uri, None, moments[1], None, None, "[]", *types),
+        (text.uri, text.uri, moments[0], "2026-11-20 12:05:00.000", "1", '["quantum-flags","new"]', *types),
     ]
     fields = lake.athena.query(
         f"select position, field_name, column_name, header from {lake.table('formats')} "

@@ -108,6 +108,9 @@ class Copy:
         settings = replace(self.settings, gates=replace(self.settings.gates, **gates))  # type: ignore[arg-type]
         return validate(settings, window, layer)
 
+    def drop(self, schema: str, table: str) -> None:
+        self._glue.delete_table(DatabaseName=self._place.schema(schema), Name=table)
+
     def _copy(self, lake: Any, schema: str, table: str) -> None:
         self.settings.lake.path.mkdir(exist_ok=True)
         file = self.settings.lake.path / f"{table}.parquet"
@@ -187,7 +190,9 @@ def broken(athena: LocalAthena, environment: None, built_lake: Any) -> Reports:
 
 
 def said(finding: Finding) -> str:
-    return finding.message.partition("; rows:")[0]
+    """The message without its paths, and without the example where there are several to choose from."""
+    message = finding.message.partition("; rows:")[0]
+    return message if finding.count == 1 else message.partition(" such as ")[0]
 
 
 @pytest.mark.parametrize("layer", list(Layer))
@@ -232,3 +237,9 @@ def test_nearly_every_check_was_broken(broken: Reports) -> None:
 def test_an_hour_that_was_never_registered_does_not_pass(sound: Copy) -> None:
     with pytest.raises(GateError, match="2026-11-20T13 was never registered: run the step register"):
         sound.report(Layer.STAGING, Window.parse("2026-11-20T12", "2026-11-20T15"))
+
+
+def test_a_missing_table_is_named(sound: Copy) -> None:
+    sound.drop("marts", "rpt_internal_external")
+    with pytest.raises(GateError, match=r"no table marts\.rpt_internal_external: run the step"):
+        sound.report(Layer.MARTS)

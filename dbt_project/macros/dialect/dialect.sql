@@ -134,6 +134,22 @@
 {% macro duckdb__kept() -%}{%- endmacro %}
 {% macro athena__kept() -%}/* kept */{%- endmacro %}
 
+{#-
+  Is the row's hash in no row of a step that has the hashes of more than one row? Such rows need no adding up, which
+  spares DuckDB most of its work (docs/adr/0016-what-marts-skip.md). Athena, which computes all before these steps once
+  for each that reads it, is better off adding up every row: there no row stands alone, and every one is repeated.
+-#}
+{% macro stands_alone(hash, step) -%}{{ return(adapter.dispatch("stands_alone", "flowlake")(hash, step)) }}{%- endmacro %}
+{% macro default__stands_alone(hash, step) -%}{{ unsupported_dialect("stands_alone") }}{%- endmacro %}
+{% macro duckdb__stands_alone(hash, step) -%}{{ hash }} not in (select {{ step }}.{{ hash }} from {{ step }}){%- endmacro %}
+{% macro athena__stands_alone(hash, step) -%}false{%- endmacro %}
+
+{#- The rows that do not stand alone. -#}
+{% macro is_repeated(hash, step) -%}{{ return(adapter.dispatch("is_repeated", "flowlake")(hash, step)) }}{%- endmacro %}
+{% macro default__is_repeated(hash, step) -%}{{ unsupported_dialect("is_repeated") }}{%- endmacro %}
+{% macro duckdb__is_repeated(hash, step) -%}{{ hash }} in (select {{ step }}.{{ hash }} from {{ step }}){%- endmacro %}
+{% macro athena__is_repeated(hash, step) -%}true{%- endmacro %}
+
 {#- Is the address (text) inside one of the networks? False for null and for text that is no address. -#}
 {% macro in_networks(address, networks) -%}{{ return(adapter.dispatch("in_networks", "flowlake")(address, networks)) }}{%- endmacro %}
 {% macro default__in_networks(address, networks) -%}{{ unsupported_dialect("in_networks") }}{%- endmacro %}

@@ -101,7 +101,7 @@ with
     ),
 
     -- Who speaks, with the interface's place on the way and what is known of both ends.
-    placed as {{ kept() }} (
+    placed as (
         select
             {%- for column in edge + ["action", "interface_id"] + measures %} partials.{{ column }}, {%- endfor %}
             case
@@ -165,7 +165,7 @@ with
         where
             not is_doubtful
             and (dest_covers_accept or (source_covers_accept and not dest_covers_reject))
-            and edge_hash not in (select shared.edge_hash from shared)
+            and {{ stands_alone("edge_hash", "shared") }}
             and case
                 when dest_covers_accept
                 then side = 'dest' or (side = 'source' and action = 'REJECT')
@@ -189,7 +189,7 @@ with
         where
             is_doubtful
             or not (dest_covers_accept or (source_covers_accept and not dest_covers_reject))
-            or edge_hash in (select shared.edge_hash from shared)
+            or {{ is_repeated("edge_hash", "shared") }}
         group by 1, 2, 3, 4, 5, 6, 7, 8, 9
     ),
 

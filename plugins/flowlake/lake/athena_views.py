@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -72,10 +73,11 @@ def publish(settings: Settings, manifest: Path) -> Published:
         for wave in (core, [table for table in pinned if table not in core]):
             # To the end, so that an error leaves no statement under way.
             list(pool.map(lambda table: _move(lake, table, snapshots[table.name]), wave))
-    queries = {table.name: _words(table.source) for table in tables if table.is_view}
+    views = {table.name: table.source for table in tables if table.is_view}
+    queries = {name: hashlib.sha256(query.encode()).hexdigest() for name, query in views.items()}
     there = _views(lake)
-    for name, query in queries.items():  # Each after what it reads.
-        if name not in there or query != record.get("queries", {}).get(name):
+    for name, query in views.items():  # Each after what it reads.
+        if name not in there or queries[name] != record.get("queries", {}).get(name):
             lake.run(f"CREATE OR REPLACE VIEW {lake.table('flowlake', name)} AS {query}")
     for name in there.keys() - {table.name for table in tables}:
         lake.run(f"DROP VIEW IF EXISTS {lake.table('flowlake', name)}")

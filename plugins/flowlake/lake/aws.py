@@ -6,6 +6,7 @@ Credentials, region and endpoints come as everywhere in the AWS SDK (AWS_PROFILE
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from flowlake.errors import FlowlakeError
@@ -34,7 +35,17 @@ def region() -> str | None:
 
 
 def client(service: str) -> Any:
-    """A client of an AWS service. Raises AwsError when there is no region."""
+    """A client of an AWS service, which serves several threads at a time. Raises AwsError when there is no region.
+
+    Making one takes longer than a call, so it is kept: not for another process, which would share its connections, nor
+    for other credentials or endpoints.
+    """
+    surroundings = tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_")))
+    return _client(service, os.getpid(), surroundings)
+
+
+@lru_cache(maxsize=16)
+def _client(service: str, _process: int, _surroundings: tuple[tuple[str, str], ...]) -> Any:
     import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError

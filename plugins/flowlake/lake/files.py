@@ -5,11 +5,9 @@ Each is written whole, so that no reader meets half of one. Paths are relative t
 
 from __future__ import annotations
 
-import os
 import shutil
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -185,15 +183,5 @@ class S3Files:
 def open_files(settings: Settings) -> Files:
     """The lake's own files: in its folder, or below `athena.location`. Raises AwsError."""
     if settings.target is Target.ATHENA:
-        surroundings = tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_")))
-        return _s3_files(athena_settings(settings).location, os.getpid(), surroundings)
+        return S3Files(athena_settings(settings).location)
     return LocalFiles(settings.lake.path)
-
-
-@lru_cache(maxsize=8)
-def _s3_files(location: str, _process: int, _surroundings: tuple[tuple[str, str], ...]) -> S3Files:
-    """One client for the hundreds of small files of a window: making one takes longer than a call.
-
-    Not for another process, which would share its connections, nor for other credentials.
-    """
-    return S3Files(location)

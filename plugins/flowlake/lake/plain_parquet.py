@@ -76,16 +76,16 @@ def column_types(path: Path) -> dict[str, str | None]:
     with parquet.ParquetFile(path) as file:
         metadata = file.metadata
         odd = {
-            chunk.path_in_schema.split(".")[0]
+            chunk.path_in_schema
             for group in map(metadata.row_group, range(metadata.num_row_groups))
             for chunk in map(group.column, range(group.num_columns))
             if chunk.compression not in _CODECS or not _ENCODINGS.issuperset(chunk.encodings)
         }
-        types: dict[str, str | None] = {}
+        types: dict[str, str | None] = dict.fromkeys(file.schema_arrow.names)
         for column in map(metadata.schema.column, range(len(metadata.schema))):
-            name = column.path.split(".")[0]
-            # Names hold dots, or columns hold columns: a copy for either.
-            types[name] = _type(column) if column.path == name and name not in odd else None
+            # The parts of a nested column have paths of their own.
+            if column.path in types and column.path not in odd:
+                types[column.path] = _type(column)
     return types
 
 
@@ -111,7 +111,7 @@ def write_plain_parquet(path: Path, target: Path, types: Mapping[str, str], foun
     columns = ", ".join(
         f"{_cast(name, type_, found.get(name))} as {_quoted(name.lower())}" for name, type_ in types.items()
     )
-    with duckdb.connect(config={"threads": 1}) as connection:
+    with duckdb.connect(config={"threads": 1, "memory_limit": "1GB"}) as connection:
         try:
             connection.execute(
                 f"copy (select {columns} from read_parquet({literal(str(path))}, hive_partitioning = false)) "

@@ -38,6 +38,8 @@ class Rows:
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
+    is_complete: bool = False
+    """Whether it is known that there are no others."""
 
 
 class Engine(Protocol):
@@ -56,7 +58,7 @@ class Engine(Protocol):
         """Run a query."""
 
     def keep(self, query: str, limit: int, file: Path) -> Rows:
-        """Write the first rows of a query to a Parquet file, and return the first of them."""
+        """Write the first rows of a query to a Parquet file, and return those that had to be fetched: one or all."""
 
 
 @contextmanager
@@ -118,7 +120,8 @@ class DuckTables:
                 file=literal(str(file)),
             )
         )
-        return self.query(_sql("select * from read_parquet($file) limit 1", file=literal(str(file))))
+        # Not from the file: Parquet has no integers as large as DuckDB's sums.
+        return self.query(_sql("$query\nlimit 1", query=query))
 
 
 @contextmanager
@@ -196,7 +199,7 @@ class AthenaTables:
     def __init__(self, url: str, connection: Any, databases: Mapping[str, str], threads: int) -> None:
         """`connection` is PyAthena's; its client serves several threads at a time."""
         self.url = url
-        self.names = {table: f'"{database}"."{table}"' for table, database in databases.items()}
+        self.names: Mapping[str, str] = {table: f'"{database}"."{table}"' for table, database in databases.items()}
         self.databases = databases
         self.threads = threads
         self._connection = connection
@@ -217,14 +220,19 @@ class AthenaTables:
             pa.array([_plain(row[place]) for row in rows], _arrow_type(pa, type_)) for place, type_ in enumerate(types)
         ]
         pq.write_table(pa.Table.from_arrays(arrays, names=list(columns)), file)
-        return Rows(columns, rows[:1])
+        return Rows(columns, rows, is_complete=len(rows) < limit)
 
     def _fetch(self, statement: str) -> tuple[tuple[str, ...], tuple[str, ...], tuple[tuple[Any, ...], ...]]:
-        with closing(self._connection.cursor()) as cursor:
-            cursor.execute(statement)
-            columns = tuple(str(column[0]) for column in cursor.description)
-            types = tuple(str(column[1]) for column in cursor.description)
-            return columns, types, tuple(cursor.fetchall())
+        from pyathena.error import Error
+
+        try:
+            with closing(self._connection.cursor()) as cursor:
+                cursor.execute(statement)
+                columns = tuple(str(column[0]) for column in cursor.description)
+                types = tuple(str(column[1]) for column in cursor.description)
+                return columns, types, tuple(cursor.fetchall())
+        except Error as error:
+            raise GateError(f"Athena: {' '.join(str(error).split())}") from error
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import html
 import logging
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -30,6 +30,7 @@ from great_expectations.core.expectation_validation_result import (
     ExpectationSuiteValidationResult,
     ExpectationValidationResult,
 )
+from great_expectations.core.id_dict import IDDict
 from great_expectations.core.run_identifier import RunIdentifier
 from great_expectations.data_context.data_context.abstract_data_context import (
     AbstractDataContext,
@@ -44,7 +45,9 @@ from great_expectations.data_context.types.resource_identifiers import (
     ValidationResultIdentifier,
 )
 from great_expectations.datasource.fluent.sql_datasource import SQLDatasource, TableAsset
-from great_expectations.execution_engine import SqlAlchemyExecutionEngine, sqlalchemy_execution_engine
+from great_expectations.execution_engine import sqlalchemy_execution_engine
+from great_expectations.execution_engine.execution_engine import MetricComputationConfiguration
+from great_expectations.execution_engine.sqlalchemy_execution_engine import SqlAlchemyExecutionEngine
 from great_expectations.expectations.core.unexpected_rows_expectation import (
     UnexpectedRowsExpectation,
 )
@@ -110,6 +113,10 @@ _count_of: ContextVar[Callable[[str], int]] = ContextVar("count_of")
 """How the running gate counts rows: Great Expectations makes its metrics itself, and hands them nothing of ours."""
 
 
+_threads: ContextVar[int] = ContextVar("threads", default=1)
+"""How many of Great Expectations' own statements the running gate's engine takes at a time."""
+
+
 class FailingRows(MetricProvider):
     """How many rows a query has, by the gate's own engine, which may have counted them ahead."""
 
@@ -128,6 +135,19 @@ class _Statements(SqlAlchemyExecutionEngine):
     lists become times again, in the place where it becomes SQL.
     """
 
+    def resolve_metric_bundle(self, metric_fn_bundle: Iterable[MetricComputationConfiguration]) -> dict[Any, Any]:
+        """As Great Expectations does, a statement for each row condition; side by side where the engine likes that."""
+        if _threads.get() == 1:
+            return super().resolve_metric_bundle(metric_fn_bundle)
+        of_condition: dict[Any, list[MetricComputationConfiguration]] = {}
+        for metric in metric_fn_bundle:
+            of_condition.setdefault(IDDict(metric.compute_domain_kwargs or {}).to_id(), []).append(metric)
+        resolved: dict[Any, Any] = {}
+        with ThreadPoolExecutor(_threads.get()) as pool:
+            for each in pool.map(super().resolve_metric_bundle, of_condition.values()):
+                resolved.update(each)
+        return resolved
+
     def _comparison_condition_to_filter_clause(self, condition: ComparisonCondition) -> Any:
         if condition.column.name != TIME_COLUMN:
             return super()._comparison_condition_to_filter_clause(condition)
@@ -142,7 +162,7 @@ class LakeSource(SQLDatasource):
     """The lake as a data source: Great Expectations has none of its own for either dialect."""
 
     type: Literal["flowlake"] = "flowlake"  # type: ignore[assignment]  # each kind of source has its own word
-    execution_engine_override: ClassVar[type[SqlAlchemyExecutionEngine]] = _Statements
+    execution_engine_override = _Statements
 
 
 class _KnownTable(TableAsset):
@@ -188,7 +208,7 @@ class _TableRun:
 class Evaluation:
     """The checks of one layer, evaluated on an engine, and their Data Docs.
 
-    The verdict comes first and alone (`failed`); details are asked for only where there is a failure (`publish`).
+    Great Expectations is asked for the verdict alone; what a failure looks like says its message (`publish`).
     """
 
     def __init__(self, engine: Engine, folder: Path, layer: Layer, run_name: str, run_at: datetime) -> None:
@@ -227,13 +247,14 @@ class Evaluation:
             return self._counts[query]
 
         pool = ThreadPoolExecutor(self._engine.threads)
-        token = _count_of.set(count_of)
+        tokens = _count_of.set(count_of), _threads.set(self._engine.threads)
         try:
             if self._engine.threads > 1:
                 ahead.update({query: pool.submit(self._count, query) for query in queries})
             yield
         finally:
-            _count_of.reset(token)
+            _count_of.reset(tokens[0])
+            _threads.reset(tokens[1])
             pool.shutdown(cancel_futures=True)
 
     def _count(self, query: str) -> int:
@@ -253,8 +274,9 @@ class Evaluation:
 
     def publish(self, messages: Mapping[str, str]) -> None:
         """Store the results and write their pages; `messages` has the line to show for each check that failed."""
-        with self._counting():
-            identified = [(_validation_id(run, self._run_id), self._detailed(run, messages)) for run in self._runs]
+        for run in self._runs:
+            _explain(run.results, messages)
+        identified = [(_validation_id(run, self._run_id), run.results) for run in self._runs]
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / "pages.lock").open("a") as file:
             # Gates of other hours may be at it too, and the index is made of what all of them stored.
@@ -281,36 +303,31 @@ class Evaluation:
         with warnings.catch_warnings():
             # "Pass the schema in your datasource's connection": the tables are in several, and a connection has one.
             warnings.simplefilter("ignore", DeprecationWarning)
-            known = _KnownTable(name=table, **({"schema_name": database} if database else {}))
+            place: dict[str, Any] = {"schema_name": database} if database else {}
+            known = _KnownTable(name=table, **place)
         asset = self._source._add_asset(known)
         batch = asset.add_batch_definition_whole_table("rows").get_batch()
         suite = f"{self._layer}.{table}"
-        results = _validate(batch, suite, checks, "BOOLEAN_ONLY")
+        results = _validate(batch, suite, checks)
         results.meta["run_id"] = self._run_id
         results.meta["validation_time"] = self._run_id.run_time
         return _TableRun(suite=suite, batch=batch, checks=checks, results=results)
 
-    def _detailed(self, run: _TableRun, messages: Mapping[str, str]) -> ExpectationSuiteValidationResult:
-        failed = tuple(check for check in run.checks if check.name in messages)
-        if not failed:
-            return run.results
-        detailed = {_name(result): result for result in _validate(run.batch, run.suite, failed, "SUMMARY").results}
-        for check in failed:
+
+def _explain(results: ExpectationSuiteValidationResult, messages: Mapping[str, str]) -> None:
+    # Great Expectations' own details would be three to five statements more for each failure; the rows are kept.
+    for result in results.results:
+        if _name(result) in messages:
             # Data Docs put values into their tables as they are, markup included.
-            result = _escaped(dict(detailed[check.name].result or {}))
-            if check.expectation == NO_ROWS:
-                result = {"observed_value": html.escape(messages[check.name])}
-            detailed[check.name].result = result
-        run.results.results = [detailed.get(_name(result), result) for result in run.results.results]
-        return run.results
+            result.result = {"observed_value": html.escape(messages[_name(result)])}
 
 
-def _validate(batch: Any, suite: str, checks: Sequence[Check], result_format: str) -> ExpectationSuiteValidationResult:
+def _validate(batch: Any, suite: str, checks: Sequence[Check]) -> ExpectationSuiteValidationResult:
     expectations = gx.ExpectationSuite(suite, expectations=[_expectation(check) for check in checks])
     with warnings.catch_warnings():
         # duckdb-engine does not read index definitions, and says so on every look at a table.
         warnings.simplefilter("ignore")
-        results: ExpectationSuiteValidationResult = batch.validate(expectations, result_format=result_format)
+        results: ExpectationSuiteValidationResult = batch.validate(expectations, result_format="BOOLEAN_ONLY")
     for result in results.results:
         _raise_if_broken(suite, result)
     return results
@@ -356,16 +373,6 @@ def _plain(value: str | tuple[str, ...] | tuple[datetime, ...]) -> str | list[st
 def _name(result: ExpectationValidationResult) -> str:
     configuration = result.expectation_config
     return str((configuration.meta or {})["check"]) if configuration else ""
-
-
-def _escaped(value: Any) -> Any:
-    if isinstance(value, str):
-        return html.escape(value)
-    if isinstance(value, Mapping):
-        return {key: _escaped(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_escaped(each) for each in value]
-    return value
 
 
 def _validation_id(run: _TableRun, run_id: RunIdentifier) -> ValidationResultIdentifier:

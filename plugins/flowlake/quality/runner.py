@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from flowlake.lake.windows import HOUR_FORMAT, Window
-from flowlake.quality.engines import Engine, open_engine
+from flowlake.quality.engines import Engine, Rows, open_engine
 from flowlake.quality.report import Finding, GateReport, Layer
 from flowlake.quality.suites import REPORT_TOTALS, Check, marts_checks, staging_checks
 from flowlake.settings import Settings, Severity
@@ -85,13 +85,18 @@ def _checks(settings: Settings, window: Window, layer: Layer, engine: Engine) ->
 
 def _finding(engine: Engine, layer: Layer, check: Check, rows: Path, page: Path) -> Finding:
     rows.parent.mkdir(parents=True, exist_ok=True)
-    first = engine.keep(check.keep or check.failing, KEPT_ROWS, rows)
+    found = engine.keep(check.keep or check.failing, KEPT_ROWS, rows)
     if check.keep:
-        first = engine.query(f"{check.failing}\nlimit 1")
-    ((count, *hours),) = engine.query(
-        f"select count(*){_hour_bounds(first.columns)} from ({check.failing}) as failing"
-    ).rows
-    row = {name: _shown(value) for each in first.rows for name, value in zip(first.columns, each, strict=True)}
+        found = engine.query(f"{check.failing}\nlimit 1")
+    bounds = _hour_columns(found.columns)
+    if found.is_complete:
+        count, hours = len(found.rows), _bounds_of(found, bounds)
+    else:
+        extremes = ", ".join(f"{extreme}({hour})" for extreme, hour in zip(("min", "max"), bounds, strict=False))
+        ((count, *hours),) = engine.query(
+            f"select count(*){', ' * bool(extremes)}{extremes} from ({check.failing}) as failing"
+        ).rows
+    row = {name: _shown(value) for each in found.rows[:1] for name, value in zip(found.columns, each, strict=True)}
     words = {word: forms[count != 1] for word, forms in NUMBERS.items()}
     said = _Words().vformat(check.says, (), {**words, "count": count, "where": _where(hours), "row": row})
     line = " ".join(said.split()).replace(" ,", ",").replace(" :", ":")
@@ -105,12 +110,18 @@ def _finding(engine: Engine, layer: Layer, check: Check, rows: Path, page: Path)
     )
 
 
-def _hour_bounds(columns: Sequence[str]) -> str:
+def _hour_columns(columns: Sequence[str]) -> tuple[str, ...]:
+    """The columns of the first and the last hour of a row, where it has any."""
     for hour in ("arrival_hour", "event_hour"):
         if hour in columns:
-            last = f"last_{hour}" if f"last_{hour}" in columns else hour
-            return f", min({hour}), max({last})"
-    return ""
+            return (hour, f"last_{hour}" if f"last_{hour}" in columns else hour)
+    return ()
+
+
+def _bounds_of(found: Rows, columns: Sequence[str]) -> list[Any]:
+    values = [[row[found.columns.index(name)] for row in found.rows] for name in columns]
+    known = [[value for value in each if value is not None] for each in values]
+    return [extreme(each, default=None) for extreme, each in zip((min, max), known, strict=False)]
 
 
 def _where(bounds: Sequence[object]) -> str:

@@ -424,9 +424,6 @@ def _delivery_checks(gates: Gates, window: Window, scope: tuple[Condition, ...])
             severity=Severity.ERROR,
             claim="a flow log has one row an arrival hour",
             says="{count} flow log{s} {have} several rows for one hour {where}, such as {row[flow_log_id]}",
-            expectation="ExpectCompoundColumnsToBeUnique",
-            arguments={"column_list": ["flow_log_id", "arrival_hour"]},
-            conditions=scope,
             failing=_sql(
                 "select flow_log_id, arrival_hour, count(*) as copies from @int_coverage__expected where $window"
                 " group by flow_log_id, arrival_hour having count(*) > 1",
@@ -877,14 +874,6 @@ def _seen_in_order(table: str, *, what: str, scope: tuple[Condition, ...] = ()) 
         claim="last_seen_at is not before first_seen_at",
         says=f"{{count}} {what}{{s}} {{were}} last seen before being first seen {{where}},"
         " such as {row[first_seen_at]}",
-        expectation="ExpectColumnPairValuesAToBeGreaterThanB",
-        arguments={
-            "column_A": "last_seen_at",
-            "column_B": "first_seen_at",
-            "or_equal": True,
-            "ignore_row_if": "either_value_is_missing",
-        },
-        conditions=scope,
         failing=_sql(
             "select * from @$table where $scope and last_seen_at < first_seen_at", table=table, scope=_all(scope)
         ),

@@ -27,7 +27,7 @@ with
 
     -- An hour in which no address stands in all records says nothing and is left out; what is known already always
     -- counts, also when it is a contradiction (no candidate left), which nothing later can heal.
-    evidence as (
+    evidence as {{ kept() }} (
         select interface_id, ip_family, one_candidate, other_candidate
         from {{ ref("int_interfaces__observed") }}
         where one_candidate is not null or other_candidate is not null

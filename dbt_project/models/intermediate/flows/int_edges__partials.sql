@@ -32,7 +32,7 @@ select
     seen_to_at as last_seen_at,
     tcp_flags
 from flows
-where key_hash not in (select repeated.key_hash from repeated)
+where {{ stands_alone("key_hash", "repeated") }}
 
 union all
 
@@ -45,5 +45,5 @@ select
     max(seen_to_at) as last_seen_at,
     {{ bit_or_agg("tcp_flags") }} as tcp_flags
 from flows
-where key_hash in (select repeated.key_hash from repeated)
+where {{ is_repeated("key_hash", "repeated") }}
 group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10

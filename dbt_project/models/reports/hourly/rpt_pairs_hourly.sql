@@ -23,7 +23,7 @@ with
 
 select event_hour, src_device_id, dst_device_id, flows, packets, bytes, rejected_packets, rejected_bytes
 from edges
-where pair_hash not in (select repeated.pair_hash from repeated)
+where {{ stands_alone("pair_hash", "repeated") }}
 
 union all
 
@@ -37,5 +37,5 @@ select
     cast(sum(rejected_packets) as bigint) as rejected_packets,
     cast(sum(rejected_bytes) as bigint) as rejected_bytes
 from edges
-where pair_hash in (select repeated.pair_hash from repeated)
+where {{ is_repeated("pair_hash", "repeated") }}
 group by 1, 2, 3

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from flowlake.lake.objects import ObjectProblem
+from flowlake.lake.plain_parquet import RecordColumns, column_types, write_plain_parquet
+
+
+def copied(folder: Path, known: dict[str, str], **columns: Any) -> dict[str, list[Any]]:
+    source, target = folder / "source.parquet", folder / "target.parquet"
+    parquet.write_table(pa.table(columns), source)
+    found = column_types(source)
+    write_plain_parquet(source, target, RecordColumns(known).types(found), found)
+    return dict(parquet.read_table(target).to_pydict())
+
+
+def test_a_text_that_is_no_number_still_makes_its_record_malformed(tmp_path: Path) -> None:
+    """Staging takes digits alone, and null for a dash."""
+    texts = ["12", "007", "-", None, "", " 7", "1e3", "-1", "9" * 18, "9" * 19, "x", "1.0"]
+    found = copied(tmp_path, {"bytes": "bigint"}, bytes=texts)
+    assert found == {"bytes": [12, 7, None, None, -1, -1, -1, -1, 10**18 - 1, -1, -1, -1]}
+
+
+def test_an_unknown_column_keeps_its_type_and_loses_what_that_cannot_hold(tmp_path: Path) -> None:
+    assert copied(tmp_path, {"new": "bigint"}, srcaddr=["a", "b"], new=["1", "x"])["new"] == [1, None]
+    assert copied(tmp_path, {"new": "string"}, srcaddr=["a"], new=[1])["new"] == ["1"]
+
+
+def test_types_are_those_that_athena_reads(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    columns = {
+        "text": pa.array(["a"]),
+        "narrow": pa.array([1], pa.int8()),
+        "wide": pa.array([1]),
+        "unsigned": pa.array([1], pa.uint32()),
+        "raw": pa.array([b"a"]),
+        "part": pa.array([1.0]),
+        "at": pa.array([1], pa.timestamp("ns")),
+        "list": pa.array([[1]]),
+        "a.b": pa.array([1]),
+        "struct": pa.array([{"a": 1, "b": "x"}]),
+    }
+    parquet.write_table(pa.table(columns), path)
+    types = column_types(path)
+    assert {name for name, type_ in types.items() if type_ is not None} == {"text", "narrow", "wide", "a.b"}
+    assert types.keys() == columns.keys()
+
+
+def test_what_duckdb_cannot_read_either_is_a_finding(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    encoding = {"bytes": "BYTE_STREAM_SPLIT"}
+    parquet.write_table(pa.table({"bytes": [1]}), path, use_dictionary=False, column_encoding=encoding)
+    found = column_types(path)
+    with pytest.raises(ObjectProblem, match="BYTE_STREAM_SPLIT"):
+        write_plain_parquet(path, tmp_path / "y.parquet", {"bytes": "bigint"}, found)
