@@ -234,7 +234,7 @@ def drop_schema(reader: Reader, context: Context) -> Plan:
 def create_view(reader: Reader, context: Context) -> Plan:
     table = named(dotted(reader, Kind.QUOTED), context)
     reader.expect("as")
-    return Plan("DDL", "CREATE_VIEW", (CreateView(Sql(reader.sql), reader.rest(), table),))
+    return Plan("DDL", "CREATE_VIEW", (CreateView(Sql(reader.sql), query(reader), table),))
 
 
 def drop_view(reader: Reader, context: Context) -> Plan:
@@ -259,7 +259,7 @@ def create_table_as(reader: Reader, context: Context) -> Plan:
     table = named(dotted(reader, Kind.QUOTED), context)
     given = trino_properties(reader) if reader.accept("with") else {}
     reader.expect("as")
-    query = reader.rest()
+    source = query(reader)
     is_iceberg = unquoted(given.pop("table_type", "'hive'")).lower() == "iceberg"
     is_external = given.pop("is_external", "true").lower()
     if is_iceberg:
@@ -280,8 +280,8 @@ def create_table_as(reader: Reader, context: Context) -> Plan:
             )
         settings.setdefault("external_location", quote(context.tables_location))
     listed = ", ".join(f"{name} = {value}" for name, value in settings.items())
-    sql = Sql(f"create table {exists}{catalog}.{table.sql} with ({listed}) as {query}", session)
-    return Plan("DDL", "CREATE_TABLE_AS_SELECT", (CreateTableAs(sql, query, is_iceberg),))
+    sql = Sql(f"create table {exists}{catalog}.{table.sql} with ({listed}) as {source}", session)
+    return Plan("DDL", "CREATE_TABLE_AS_SELECT", (CreateTableAs(sql, source, is_iceberg),))
 
 
 def iceberg_properties(given: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
@@ -620,6 +620,13 @@ def named(parts: list[str], context: Context) -> Table:
 
 def hive_table(reader: Reader, context: Context) -> Table:
     return named(dotted(reader), context)
+
+
+def query(reader: Reader) -> str:
+    """The rest of a statement; comments alone are no query."""
+    if reader.at_end:
+        raise reader.error()
+    return reader.rest()
 
 
 def string(reader: Reader) -> str:

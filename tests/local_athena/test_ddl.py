@@ -313,6 +313,7 @@ REFUSED = {
     ),
     "a query's type": ("create external table t (a integer) location 's3://b'", "near 'integer'"),
     "another catalog": ("drop table other.d.t", "there is no catalog of 'other.d.t'"),
+    "a view of nothing": ("create view v as -- select 1", "near '<EOF>'"),
     "optimize by halves": ("optimize d.t", "near '<EOF>'"),
 }
 
