@@ -137,7 +137,7 @@ def test_broken_objects_are_found_with_their_reason(tmp_path: Path, data: bytes,
     [
         GOOD,
         GOOD + GOOD,
-        gzip.compress(b"", mtime=0) + GOOD + gzip.compress(b""),
+        gzip.compress(b"", mtime=0) + GOOD + gzip.compress(b"", mtime=0),
         GOOD + bytes(512),
         member(LINES, 0x08, b"name.log\0"),
         member(LINES, 0x04, b"\x02\x00ab"),
