@@ -30,6 +30,7 @@ from flowlake.lake.maintain import (
 )
 from flowlake.lake.publish import SCHEMA
 from flowlake.lake.tables import SCHEMAS
+from flowlake.lake.unfinished import noted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -100,7 +101,7 @@ def maintain(settings: Settings, *, dry_run: bool, now: datetime) -> Maintenance
     before = now - timedelta(days=settings.maintenance.keep_snapshots_days)
     if dry_run:
         return _report(_look(settings, now), before, {}, "not touched", dry_run=True)
-    with run_lock(settings, "flowlake maintain", scope=Scope.LAKE):
+    with run_lock(settings, "flowlake maintain", scope=Scope.LAKE), noted(settings, "flowlake maintain"):
         found = _look(settings, now)
         done: dict[Kind, int] = dict.fromkeys(Kind, 0)
         lake = AthenaLake(settings)
