@@ -100,10 +100,11 @@ class Stage:
         self.note_published()
 
     def kill(self, window: Window, kill: Kill, step: str = "") -> Killed:
-        """A run in a process of its own that is killed, in a certain step."""
+        """A run in a process of its own that is killed, in a certain step; without one, wherever it then is."""
         with patch.dict(os.environ, LOCAL_WORK_GROUP=self.local.work_group):
             killed = run_and_kill(self.settings, window, kill)
-        if not killed.was_killed or (step and killed.step != step):
+        is_as_wanted = killed.was_killed and killed.step == step if step else killed.was_killed or killed.code == 0
+        if not is_as_wanted:
             ended = f"was killed in {killed.step}" if killed.was_killed else f"ended with {killed.code}"
             raise StageError(f"{kill}, in {step or 'a step'}: instead the run {ended}: {killed.output[-3000:]}")
         self.note_published()
@@ -139,6 +140,10 @@ class Stage:
         """What people read of the watched tables now."""
         with ThreadPoolExecutor(len(WATCHED)) as pool:
             return dict(zip(WATCHED, pool.map(lambda name: self.state("flowlake", name), WATCHED), strict=True))
+
+    def write(self, path: str, content: bytes) -> None:
+        """Put a file among those of the lake."""
+        open_files(self.settings).write(path, content)
 
     def files(self, folder: str) -> list[str]:
         """What lies below a folder of the lake."""

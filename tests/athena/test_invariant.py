@@ -4,6 +4,8 @@ to the rows of one clean run, and its readers see nothing on the way but what wa
 
 from __future__ import annotations
 
+import importlib
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from athena.points import LATE_SECONDS, POINTS, SEED
 from athena.stage import Stage, assert_same_tables
+from flowlake import dbt
 from flowlake.lake.athena import AthenaLake
 from flowlake.lake.athena_views import published_snapshots
 from flowlake.lake.maintain import maintain
@@ -23,14 +27,6 @@ from histories.killing import Kill
 from histories.shared_dbt import shared_dbt
 from histories.world import make_world
 from local_athena.server import LocalAthena
-
-SEED = "athena 63"
-"""A small world of five arrival hours: of eleven objects one is overwritten an hour after it came, two after two."""
-
-LATE_SECONDS = 25.0
-"""How long a statement of a killed run waits before Athena begins it, if nobody stops it: the next run is then in the
-middle of its work.
-"""
 
 
 @pytest.fixture
@@ -75,6 +71,9 @@ def test_kills_late_objects_and_any_order_leave_what_one_clean_run_leaves_and_sh
 def kill_in_every_writing_step(stage: Stage, window: Window) -> None:
     """One run after the other over an hour dies, further on each time, and leaves a statement that would come late."""
     stage.kill(window, Kill(target="flowlake.lake.register:write_objects"), "register")
+    # What a stopped statement may leave: files where a step of a model is to be kept.
+    step = f"fct_edges__observed_{digits(stage.world.window(2, 4))}"
+    stage.write(f"data/{stage.athena.schema('core')}/{step}/data/left.parquet", b"left")
     lines = stage.target("staging", "stg_flow_logs__lines")
     stage.slow(rf"insert into \S*{lines}", LATE_SECONDS)
     stage.kill(window, Kill(statement=rf"insert into \S*{lines}"), "build_staging")
@@ -122,6 +121,24 @@ def maintain_what_is_published(stage: Stage) -> None:
     assert stage.files("results/") == []
 
 
+def digits(window: Window) -> str:
+    """A window as it stands in the name of a kept step."""
+    return re.sub(r"[^0-9]+", "_", re.sub(r"[-T]", "", str(window)))
+
+
 def keeping_nothing(stage: Stage) -> Settings:
     maintenance = replace(stage.settings.maintenance, keep_snapshots_days=0)
     return replace(stage.settings, maintenance=maintenance)
+
+
+def test_every_kill_on_purpose_has_a_place() -> None:
+    """Whoever renames what a kill waits for learns it here, not in the night."""
+    models = {path.stem for path in (dbt.PROJECT / "models").rglob("*.sql")}
+    for _, kill in POINTS:
+        if kill.target:
+            module, _, path = kill.target.partition(":")
+            owner = importlib.import_module(module)
+            for name in path.split("."):
+                owner = getattr(owner, name)
+        else:
+            assert re.search(r'"(\w+)"$', kill.statement)[1] in models  # type: ignore[index]
