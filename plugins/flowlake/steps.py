@@ -332,6 +332,7 @@ def run_window(
 def _run(step: Step, context: RunContext, lock: RunLock, held: ExitStack) -> StepReport:
     """Run a step over the hull of its window and the overtaken hours (docs/adr/0012-overtaken-objects.md)."""
     from flowlake.lake.overtaken import advance, begin_again
+    from flowlake.lake.unfinished import noted
 
     def widen(window: Window) -> None:
         held.enter_context(lock.hours(window))
@@ -342,11 +343,12 @@ def _run(step: Step, context: RunContext, lock: RunLock, held: ExitStack) -> Ste
     if hull != context.window:
         log.warning("%s %s works on %s, for objects of earlier hours were overwritten", step.name, context.window, hull)
     is_concerned = not set(recorded).isdisjoint(hull.hours)
-    if is_concerned and step.name == "register":
-        begin_again(context.settings, hull)
-    report = step.run(replace(context, window=hull, widen=widen))
-    if is_concerned:
-        advance(context.settings, hull, step.name)
+    with noted(context.settings, f"{step.name} {hull} ({context.run_id})"):
+        if is_concerned and step.name == "register":
+            begin_again(context.settings, hull)
+        report = step.run(replace(context, window=hull, widen=widen))
+        if is_concerned:
+            advance(context.settings, hull, step.name)
     report = replace(
         report,
         seconds=time.monotonic() - started,

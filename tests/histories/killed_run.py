@@ -14,6 +14,7 @@ import re
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from functools import partial, wraps
 from typing import Any
@@ -70,6 +71,30 @@ class AtLine(logging.Handler):
             die(self.kill)
 
 
+def at_statement(kill: dict[str, Any]) -> None:
+    """Look at Athena's list from a thread, and die of the statement as soon as it stands there."""
+    client: Any = importlib.import_module("boto3").client("athena")
+    group, pattern, seen, due = os.environ["LOCAL_WORK_GROUP"], re.compile(kill["statement"]), set(), kill["count"]
+
+    def new() -> list[str]:
+        ids = client.list_query_executions(WorkGroup=group)["QueryExecutionIds"]
+        fresh = [one for one in ids if one not in seen]
+        seen.update(fresh)
+        asked = client.batch_get_query_execution(QueryExecutionIds=fresh)["QueryExecutions"] if fresh else []
+        return [one["Query"] for one in asked]
+
+    def watch() -> None:
+        found = 0
+        while True:
+            found += sum(bool(pattern.search(text)) for text in new())
+            if found >= due:
+                die(kill)
+            time.sleep(0.03)
+
+    new()  # what others sent before
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def tell_steps(kill: dict[str, Any]) -> None:
     """Say which step begins, and start the clock in the one that is chosen."""
     run = steps._run
@@ -91,6 +116,8 @@ if __name__ == "__main__":
     tell_steps(chosen)
     if chosen["target"]:
         at_call(chosen)
+    if chosen["statement"]:
+        at_statement(chosen)
     if chosen["line"]:
         logger = logging.getLogger("flowlake.dbt")
         logger.setLevel(logging.INFO)

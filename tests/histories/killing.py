@@ -23,8 +23,9 @@ class Kill:
 
     `step` and `seconds`: so long after the step's start, whatever is done then. `target` (module:function): as it is
     called for the `count`th time; with `after`, as it has returned; with `item`, as it asks for that item of its last
-    argument. `line`: as dbt prints a line that the pattern matches. `group`: dbt and all other children die too; else
-    they live on without their parent.
+    argument. `line`: as dbt prints a line that the pattern matches. `statement`: as Athena has got the `count`th
+    statement that the pattern matches, whoever sent it. `group`: dbt and all other children die too; else they live on
+    without their parent.
     """
 
     step: str = ""
@@ -34,10 +35,11 @@ class Kill:
     count: int = 1
     item: int = 0
     line: str = ""
+    statement: str = ""
     group: bool = True
 
     def __str__(self) -> str:
-        where = self.line or self.target or f"{self.seconds:.2f} s into {self.step}"
+        where = self.line or self.statement or self.target or f"{self.seconds:.2f} s into {self.step}"
         return f"killed {'after' if self.after else 'at'} {where}{'' if self.group else ', its dbt lives on'}"
 
 

@@ -2,7 +2,7 @@
 
     make nightly                   100 histories, half of them with a killed run, and every kill on purpose
     make nightly SEED=7 SHARE=0.1  a tenth of it, from a seed of one's own (else the day is the seed)
-    make nightly ONLY=7-23         one pair of histories again; ONLY=kill-12 one kill on purpose
+    make nightly ONLY=7-23         one pair of histories again; ONLY=kill-12 one kill on purpose; athena-3 one on Athena
 
 Each line names what to give ONLY. Ends with 1 at the first that fails, says what to type, and keeps its folder.
 """
@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -27,17 +27,23 @@ from itertools import count
 from multiprocessing.util import Finalize
 from pathlib import Path
 
+from athena.points import POINTS as POINTS_ATHENA
+from athena.points import KillStage
 from histories.history import History, clean_run, plan
 from histories.lakes import assert_same_contents, contents
 from histories.points import POINTS, Stage
 from histories.shared_dbt import shared_dbt
 from histories.world import make_world
+from local_athena.parts import MissingPartError, installation
+from local_athena.server import LocalAthena, local_athena
 from postgres import Postgres, start_postgres
 
 WORLDS = 50
 """Sets of objects. Two histories of each are compared with one clean run: one undisturbed, one with a killed run."""
 
 KILL = "kill-"
+ATHENA = "athena-"
+"""Kills on the local Athena. They are played once, beside SQLite."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,7 @@ class Bench:
 
     folder: Path
     server: Postgres | None
+    athena: LocalAthena | None
     names: Iterator[int]
 
     def fresh(self, name: str) -> Path:
@@ -69,6 +76,12 @@ class Bench:
     def stage(self) -> Stage:
         return Stage(self.fresh("kills"), self.new_catalog)
 
+    @cache  # noqa: B019 - as `stage`
+    def stage_on_athena(self) -> KillStage:
+        if self.athena is None:
+            raise RuntimeError("there is no local Athena")
+        return KillStage(self.athena, self.fresh("athena"), f"nightly_{os.getpid()}_{next(self.names)}")
+
     def new_catalog(self) -> str | None:
         """The URL of an empty catalogue on PostgreSQL; None where there is no server, for SQLite."""
         return self.server and self.server.create_database(f"lake_{os.getpid()}_{next(self.names)}")
@@ -78,7 +91,7 @@ bench: Bench
 resources = ExitStack()
 
 
-def start_process(folder: str, server: Postgres | None) -> None:
+def start_process(folder: str, server: Postgres | None, athena: LocalAthena | None) -> None:
     """What every process does once: a folder of its own, and a dbt that is imported once."""
     global bench  # noqa: PLW0603 - a process has one bench
     logging.disable(logging.WARNING)
@@ -87,7 +100,7 @@ def start_process(folder: str, server: Postgres | None) -> None:
     mine.mkdir()
     # The path of a socket has to be short.
     resources.enter_context(shared_dbt(Path(resources.enter_context(tempfile.TemporaryDirectory()))))
-    bench = Bench(mine, server, count())
+    bench = Bench(mine, server, athena, count())
 
 
 def work(name: str) -> Outcome:
@@ -95,8 +108,8 @@ def work(name: str) -> Outcome:
     global bench  # noqa: PLW0603
     started, told, problem, counts = time.monotonic(), [], None, (0, 0)
     try:
-        play = play_kill if name.startswith(KILL) else play_world
-        counts = play(name.removeprefix(KILL), told.append)
+        kind = next((kind for kind in PLAYS if kind and name.startswith(kind)), "")
+        counts = PLAYS[kind](name.removeprefix(kind), told.append)
     except Exception:
         problem = f"{traceback.format_exc()}\nits folder: {bench.folder}"
         # This one is kept for who looks into it.
@@ -127,15 +140,51 @@ def play_kill(number: str, say: Callable[[str], None]) -> tuple[int, int]:
     return 0, 1
 
 
-def pieces(seed: int, share: float) -> list[str]:
+def play_kill_on_athena(number: str, say: Callable[[str], None]) -> tuple[int, int]:
+    """One of the kills on purpose on Athena."""
+    step, kill = POINTS_ATHENA[int(number)]
+    say(f"Athena, {step or 'any step'}, {kill}")
+    bench.stage_on_athena().play((step, kill))
+    return 0, 1
+
+
+PLAYS: Mapping[str, Callable[[str, Callable[[str], None]], tuple[int, int]]] = {
+    KILL: play_kill,
+    ATHENA: play_kill_on_athena,
+    "": play_world,
+}
+"""What a piece's name begins with, and how it is played."""
+
+
+def pieces(seed: int, share: float, *, athena: bool) -> list[str]:
     """Everything to do, or an even share of it that depends on the seed."""
     worlds = [f"{seed}-{number}" for number in range(max(1, round(WORLDS * share)))]
-    chosen = sorted({int((seed + index / share) % len(POINTS)) for index in range(max(1, round(len(POINTS) * share)))})
-    return worlds + [f"{KILL}{number}" for number in chosen]
+    kinds = {KILL: len(POINTS), ATHENA: len(POINTS_ATHENA) if athena else 0}
+    return worlds + [f"{kind}{number}" for kind, among in kinds.items() for number in _share(seed, share, among)]
 
 
-def run(names: Sequence[str], jobs: int, folder: Path, server: Postgres | None) -> Iterator[Outcome]:
-    with ProcessPoolExecutor(jobs, initializer=start_process, initargs=(str(folder), server)) as pool:
+def _share(seed: int, share: float, among: int) -> list[int]:
+    return sorted(
+        {int((seed + index / share) % among) for index in range(max(1, round(among * share)))} if among else ()
+    )
+
+
+def has_athena() -> bool:
+    """Whether a local Athena can be started here; where it cannot, that is said, and CI fails."""
+    try:
+        installation()
+    except MissingPartError as error:
+        if os.environ.get("CI"):
+            raise
+        say(f"nothing is played on Athena: {error}")
+        return False
+    return True
+
+
+def run(
+    names: Sequence[str], jobs: int, folder: Path, server: Postgres | None, athena: LocalAthena | None
+) -> Iterator[Outcome]:
+    with ProcessPoolExecutor(jobs, initializer=start_process, initargs=(str(folder), server, athena)) as pool:
         futures = [pool.submit(work, name) for name in names]
         try:
             for future in as_completed(futures):
@@ -153,14 +202,19 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--catalog", choices=["sqlite", "postgresql"], default="sqlite")
     given = parser.parse_args()
-    names = given.only.split(",") if given.only else pieces(given.seed, given.share)
+    with_athena = given.catalog == "sqlite" and not given.only and has_athena()
+    names = given.only.split(",") if given.only else pieces(given.seed, given.share, athena=with_athena)
     folder = Path(tempfile.mkdtemp(prefix="flowlake-nightly-"))
     say(f"SEED={given.seed} SHARE={given.share:g} CATALOG={given.catalog}: {len(names)} pieces of work")
     with ExitStack() as stack:
         server = stack.enter_context(start_postgres(folder)) if given.catalog == "postgresql" else None
         if server:
             os.environ.update(server.environment)
-        if not report(run(names, given.jobs, folder, server), len(names), given.catalog):
+        athena = None
+        if any(name.startswith(ATHENA) for name in names):
+            athena = stack.enter_context(local_athena(folder))
+            os.environ.update(athena.environment)
+        if not report(run(names, given.jobs, folder, server, athena), len(names), given.catalog):
             return 1
     shutil.rmtree(folder)
     return 0

@@ -210,6 +210,10 @@ class Runner:
 
     def _run(self, execution: Execution) -> None:
         try:
+            if delay := self.faults.delay(execution.request.statement):
+                execution.parsed.set()
+                if execution.stop.wait(delay):
+                    raise Cancelled("Query cancelled by user")
             if failure := self.faults.statement(execution.request.statement):
                 name, _, message = failure.partition(": ")
                 raise TrinoError(name, "EXTERNAL", message)

@@ -26,13 +26,20 @@ def invalid(message: str, code: str = "INVALID_INPUT") -> ApiError:
 
 @dataclass
 class Fault:
-    """An error, for the next `times` calls of an operation, or statements that match a regular expression."""
+    """An error, for the next `times` calls of an operation, or statements that match a regular expression.
 
-    error: str
+    With `delay`, statements are no failure: each is QUEUED for so many seconds, as behind others of a busy account.
+    """
+
+    error: str = ""
     operation: str | None = None
     statement: str | None = None
     message: str = "Rate exceeded"
     times: int = 1
+    delay: float = 0.0
+
+    def concerns(self, text: str) -> bool:
+        return self.statement is not None and bool(re.search(self.statement, text))
 
 
 class Faults:
@@ -58,8 +65,13 @@ class Faults:
 
     def statement(self, text: str) -> str | None:
         """The error that a statement is to fail with, as `NAME: message`."""
-        fault = self._take(lambda fault: fault.statement is not None and bool(re.search(fault.statement, text)))
+        fault = self._take(lambda fault: not fault.delay and fault.concerns(text))
         return f"{fault.error}: {fault.message}" if fault else None
+
+    def delay(self, text: str) -> float:
+        """How many seconds a statement is to wait before it begins."""
+        fault = self._take(lambda fault: bool(fault.delay) and fault.concerns(text))
+        return fault.delay if fault else 0.0
 
     def _take(self, matches: Callable[[Fault], bool]) -> Fault | None:
         with self.lock:

@@ -47,10 +47,13 @@
                 {%- set kept = kept_table(state.step) -%}
                 {%- do tables.append(kept) -%}
                 {%- do drop_relation_glue(kept) -%}
+                {%- set location = adapter.generate_s3_location(kept, target.s3_data_dir, target.s3_data_naming) -%}
+                {#- What was stopped may have left files without a table, and no table is made where files lie. -#}
+                {%- do adapter.delete_from_s3(location) -%}
                 {% call statement("keep_" ~ state.step) -%}
                     create table {{ kept }} with (
                         table_type = 'iceberg', is_external = false, format = 'parquet', write_compression = 'zstd',
-                        location = '{{ adapter.generate_s3_location(kept, target.s3_data_dir, target.s3_data_naming) }}'
+                        location = '{{ location }}'
                     ) as
                     {{ state.text }}
                     select * from {{ state.step }}

@@ -5,6 +5,8 @@ The names of schemas are those of the design (`core`, `ops`, ...); `AthenaSettin
 
 from __future__ import annotations
 
+import logging
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +15,31 @@ from flowlake.lake.aws import athena_settings, aws_errors, client, error_code, p
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from datetime import datetime
 
     from flowlake.settings import Settings
 
+log = logging.getLogger(__name__)
+
 _POLL_SECONDS = (0.1, 0.2, 0.3, 0.5, 1.0)
 """How long to wait before each look at a statement; the last one from then on."""
+
+
+_ASKED_AT_ONCE = 50
+"""Executions that Athena describes in one answer."""
+
+_WRITTEN = ("staging", "intermediate", "core", "marts", "ops", "seeds", "raw")
+"""The schemas in which a run changes tables, beside the one that people read."""
+
+_WRITES_TO = re.compile(
+    r"(?:\s+|--[^\n]*(?:\n|\Z)|/\*.*?\*/)*+"
+    r"(?:insert\s+into|merge\s+into|delete\s+from|update|optimize|vacuum|alter\s+table"
+    r"|create\s+(?:external\s+)?table(?:\s+if\s+not\s+exists)?|create\s+(?:or\s+replace\s+)?view"
+    r"|drop\s+(?:table|view)(?:\s+if\s+exists)?)"
+    r"\s+(?:[\"`]?awsdatacatalog[\"`]?\.)?[\"`]?(\w+)[\"`]?\.",
+    re.IGNORECASE | re.DOTALL,
+)
+"""A statement that changes a table or view, as far as the name of its database; dbt puts a comment before it."""
 
 
 class AthenaError(FlowlakeError):
@@ -74,6 +96,68 @@ class AthenaLake:
                 raise AthenaError(f"Athena: {reason} ({status['State'].lower()}, execution {execution_id})")
             time.sleep(_POLL_SECONDS[min(looks, len(_POLL_SECONDS) - 1)])
             looks += 1
+
+    def end_leftovers(self, since: datetime, patience: float) -> int:
+        """End the statements that change tables of this lake and were submitted since a moment; how many there were.
+
+        A killed process leaves its statements running, and what they commit after the next run has begun is there
+        twice, or again. So they are stopped, and waited for: a statement that is being committed cannot be stopped. The
+        caller holds the run lock, and has no statement under way. Readers' statements are left alone.
+
+        Raises:
+            AthenaError: one of them has not ended after `patience` seconds.
+            AwsError: Athena cannot be reached, or refuses.
+        """
+        with aws_errors("end the statements of a run that is gone"):
+            under_way = [found for found in self._submitted(since) if self._is_unfinished_write(found)]
+            for found in under_way:
+                # DDL takes a moment, and may leave half of what it does; what has not begun can be stopped always.
+                is_brief = found["StatementType"] == "DDL" and "SELECT" not in str(found.get("SubstatementType"))
+                if found["Status"]["State"] == "QUEUED" or not is_brief:
+                    self._athena.stop_query_execution(QueryExecutionId=found["QueryExecutionId"])
+            deadline = time.monotonic() + patience
+            for found in under_way:
+                self._await_end(str(found["QueryExecutionId"]), deadline)
+        return len(under_way)
+
+    def _submitted(self, since: datetime) -> Iterator[dict[str, Any]]:
+        """The work group's executions since a moment. Athena lists the newest first."""
+        listing = self._athena.get_paginator("list_query_executions")
+        for page in listing.paginate(WorkGroup=self.settings.work_group, PaginationConfig={"PageSize": _ASKED_AT_ONCE}):
+            ids = page["QueryExecutionIds"]
+            if not ids:
+                return
+            answer = self._athena.batch_get_query_execution(QueryExecutionIds=ids)
+            found = list(answer["QueryExecutions"])
+            for one in answer.get("UnprocessedQueryExecutionIds", []):
+                asked = self._athena.get_query_execution(QueryExecutionId=one["QueryExecutionId"])
+                found.append(asked["QueryExecution"])
+            yield from found
+            if all(one["Status"]["SubmissionDateTime"] < since for one in found):
+                return
+
+    def _is_unfinished_write(self, execution: dict[str, Any]) -> bool:
+        if execution["Status"]["State"] not in ("QUEUED", "RUNNING"):
+            return False
+        target = _WRITES_TO.match(execution["Query"])
+        if target is None:
+            return False
+        database, name = self.settings.database.lower(), target[1].lower()
+        return name in {database, *(f"{database}_{schema}" for schema in _WRITTEN)}
+
+    def _await_end(self, execution_id: str, deadline: float) -> None:
+        while True:
+            found = self._athena.get_query_execution(QueryExecutionId=execution_id)["QueryExecution"]
+            state = found["Status"]["State"]
+            if state not in ("QUEUED", "RUNNING"):
+                log.warning("a run that is gone had left a statement under way: %s, %s", execution_id, state.lower())
+                return
+            if time.monotonic() > deadline:
+                raise AthenaError(
+                    f"a run that is gone has left the statement {execution_id}, which does not end: "
+                    "stop it in Athena's console, then run again"
+                )
+            time.sleep(_POLL_SECONDS[-1])
 
     def query(self, statement: str) -> list[tuple[str | None, ...]]:
         """The rows of a query, each value as Athena's text. Raises as `run`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ from flowlake.lake.maintain import (
 )
 from flowlake.lake.publish import SCHEMA
 from flowlake.lake.tables import SCHEMAS
+from flowlake.lake.unfinished import noted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,6 +48,9 @@ _MOST_RUNS = 20
 _PUBLISHED = ("core", "marts", "ops")
 
 _AGE = "vacuum_max_snapshot_age_seconds"
+
+_STEP = re.compile(r".+__[a-z_]+_[0-9]{10}_[0-9]{10}")
+"""The name of a table that a model keeps a step in, while it is built; the window is part of it."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,8 @@ class _Found:
     """What there is to do, counted."""
 
     tables: list[_Table]
+    steps: list[_Table]
+    """Steps of models whose run was killed."""
     results: list[tuple[str, int]]
     """Key and bytes of what queries left behind."""
     local: Mapping[Kind, tuple[LocalFile, ...]]
@@ -100,19 +107,22 @@ def maintain(settings: Settings, *, dry_run: bool, now: datetime) -> Maintenance
     before = now - timedelta(days=settings.maintenance.keep_snapshots_days)
     if dry_run:
         return _report(_look(settings, now), before, {}, "not touched", dry_run=True)
-    with run_lock(settings, "flowlake maintain", scope=Scope.LAKE):
+    with run_lock(settings, "flowlake maintain", scope=Scope.LAKE), noted(settings, "flowlake maintain"):
         found = _look(settings, now)
         done: dict[Kind, int] = dict.fromkeys(Kind, 0)
         lake = AthenaLake(settings)
+        for table in found.steps:
+            lake.run(f"DROP TABLE IF EXISTS {_plain(lake, table)}")
         rewritten = [table for table in found.tables if table.is_worth_rewriting]
         for table in rewritten:
             _repeat(lake, f"OPTIMIZE {_plain(lake, table)} REWRITE DATA USING BIN_PACK")
             done[Kind.DELETED if table.delete_files else Kind.SMALL] += table.delete_files or table.files
         pins = _follow(settings, lake, found, rewritten)
+        shown = {(table.schema, table.name): table.pinned for table in found.tables}
         for table in _tables(settings):
-            done[Kind.SNAPSHOTS] += _vacuum(settings, lake, table, before)
+            done[Kind.SNAPSHOTS] += _vacuum(settings, lake, table, before, shown.get((table.schema, table.name)))
         S3Files(f"s3://{_results(lake)[0]}").delete(key for key, _ in found.results)
-        done[Kind.TEMPORARY] = len(found.results) + remove_local(found.local[Kind.TEMPORARY])
+        done[Kind.TEMPORARY] = len(found.steps) + len(found.results) + remove_local(found.local[Kind.TEMPORARY])
         done[Kind.LOGS] = remove_logs(found.local[Kind.LOGS])
         report = _report(found, before, done, pins, dry_run=False)
     for finding in report.findings:
@@ -131,7 +141,9 @@ def _look(settings: Settings, now: datetime) -> _Found:
             for item in pages(client("s3"), "list_objects_v2", "Contents", Bucket=bucket, Prefix=prefix)
             if item["LastModified"].astimezone(UTC) < grace
         ]
-    return _Found(_tables(settings), results, local_leftovers(settings, now))
+    tables = _tables(settings)
+    steps = [table for table in tables if _STEP.fullmatch(table.name)]
+    return _Found([table for table in tables if table not in steps], steps, results, local_leftovers(settings, now))
 
 
 def _tables(settings: Settings) -> list[_Table]:
@@ -197,13 +209,14 @@ def _follow(settings: Settings, lake: AthenaLake, found: _Found, rewritten: list
     return f"{moved} of {len(published)} moved to rewritten files{more}"
 
 
-def _vacuum(settings: Settings, lake: AthenaLake, table: _Table, before: datetime) -> int:
+def _vacuum(settings: Settings, lake: AthenaLake, table: _Table, before: datetime, shown: int | None) -> int:
     """Let a table's old snapshots go, and the files that none needs; never the one that people read.
 
     VACUUM knows no pins, only ages: while people read an old snapshot (nothing was published since), the table waits.
+    So it does when `shown`, what they read until this maintenance, is old: queries of then may be under way.
     """
     old = table.old_snapshots(before)
-    if table.pinned in old:
+    if table.pinned in old or shown in old:
         return 0
     seconds = str(settings.maintenance.keep_snapshots_days * 24 * 3600)
     if table.age != seconds:
@@ -243,7 +256,11 @@ def _report(
     worth = [table for table in found.tables if table.is_worth_rewriting]
     small = [table for table in worth if not table.delete_files]
     deleted = [table for table in worth if table.delete_files]
-    temporary = [*(size for _, size in found.results), *(file.bytes for file in found.local[Kind.TEMPORARY])]
+    temporary = [
+        *(table.bytes for table in found.steps),
+        *(size for _, size in found.results),
+        *(file.bytes for file in found.local[Kind.TEMPORARY]),
+    ]
     logs = [file.bytes for file in found.local[Kind.LOGS]]
     amounts: dict[Kind, tuple[int, int | None]] = {
         Kind.SMALL: (sum(table.files for table in small), sum(table.bytes for table in small)),

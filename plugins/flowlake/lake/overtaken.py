@@ -148,8 +148,10 @@ def _release(settings: Settings, connection: duckdb.DuckDBPyConnection, hours: l
     released = ", ".join(f"'{format_hour(parse_hour(hour))}'" for (hour,) in rows)
     run_statement(
         settings,
+        # The engines have no form of a comparison by two columns in common.
         f"delete from {{intermediate}}.int_hours__touched where arrival_hour in ({released}) "
-        "and row(arrival_hour, event_hour) not in (select row(arrival_hour, event_hour) "
+        "and arrival_hour || ' ' || cast(event_hour as varchar) not in ("
+        "select arrival_hour || ' ' || cast(event_hour as varchar) "
         f"from {{intermediate}}.int_coverage__partials where arrival_hour in ({released}))",
         connection,
     )
