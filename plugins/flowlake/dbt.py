@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowlake.errors import FlowlakeError, storage_advice
+from flowlake.lake.aws import athena_settings, client
 from flowlake.lake.duck import install_extensions, is_overtaken
 from flowlake.lake.lock import build_lock
 from flowlake.lake.windows import format_hour
@@ -210,13 +211,17 @@ def _build(settings: Settings, window: Window, layer: str, folder: Path, meanwhi
 
 def _athena_environment(settings: Settings) -> dict[str, str]:
     """What the profile's output `athena` reads; credentials and endpoints are in the environment already."""
-    if settings.athena is None:
+    if settings.target is not Target.ATHENA:
         return {}
+    athena = athena_settings(settings)
+    # dbt does not look into profiles for it.
+    found = str(client("athena").meta.region_name)
     return {
-        "FLOWLAKE_DATABASE": settings.athena.database,
-        "FLOWLAKE_LOCATION": settings.athena.location,
-        "FLOWLAKE_WORK_GROUP": settings.athena.work_group,
-        "FLOWLAKE_THREADS": str(settings.athena.threads),
+        "AWS_REGION": found,
+        "FLOWLAKE_DATABASE": athena.database,
+        "FLOWLAKE_LOCATION": athena.location,
+        "FLOWLAKE_WORK_GROUP": athena.work_group,
+        "FLOWLAKE_THREADS": str(athena.threads),
     }
 
 

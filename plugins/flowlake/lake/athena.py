@@ -46,11 +46,6 @@ class AthenaError(FlowlakeError):
     """A statement that failed; the message has Athena's reason and the execution's id."""
 
 
-def literal(value: str) -> str:
-    """Quote text as Athena's queries do."""
-    return "'" + value.replace("'", "''") + "'"
-
-
 class AthenaLake:
     """The lake's tables on Athena, for statements one at a time."""
 

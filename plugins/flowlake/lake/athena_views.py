@@ -46,12 +46,15 @@ def publish(settings: Settings, manifest: Path) -> Published:
     """
     lake = AthenaLake(settings)
     tables = published_tables(manifest, f'"{lake.settings.database}"')
+    files = open_files(settings)
+    record = json.loads(files.read(RECORD) or b"{}")
+    _finish(lake, record)
     with open_ledger(settings) as connection:
         blocking = blocking_hours(connection)
     if blocking:
         raise HoursBlock(blocking)
-    files = open_files(settings)
-    record = json.loads(files.read(RECORD) or b"{}")
+    there = _views(lake)
+    _require_own(lake, {table.name for table in tables}, set(record.get("names", ())))
     with ThreadPoolExecutor(lake.settings.threads) as pool:
         pinned = [table for table in tables if not table.is_view]
         snapshots = dict(
@@ -65,24 +68,47 @@ def publish(settings: Settings, manifest: Path) -> Published:
         moved = {
             "version": version,
             "published_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "names": sorted({*record.get("names", ()), *(table.name for table in tables)}),
             "snapshots": snapshots,
+            "queries": record.get("queries", {}),
         }
         lake.ensure_databases(["flowlake"])
-        files.write(RECORD, json.dumps(moved | {"queries": record.get("queries", {})}, indent=1).encode())
+        files.write(RECORD, json.dumps({**moved, "is_whole": False}, indent=1).encode())
         core = [table for table in pinned if table.name.startswith(("fct_", "dim_"))]
         for wave in (core, [table for table in pinned if table not in core]):
             # To the end, so that an error leaves no statement under way.
             list(pool.map(lambda table: _move(lake, table, snapshots[table.name]), wave))
     views = {table.name: table.source for table in tables if table.is_view}
     queries = {name: hashlib.sha256(query.encode()).hexdigest() for name, query in views.items()}
-    there = _views(lake)
     for name, query in views.items():  # Each after what it reads.
         if name not in there or queries[name] != record.get("queries", {}).get(name):
             lake.run(f"CREATE OR REPLACE VIEW {lake.table('flowlake', name)} AS {query}")
-    for name in there.keys() - {table.name for table in tables}:
+    names = sorted(table.name for table in tables)
+    for name in there.keys() & set(record.get("names", ())) - set(names):
         lake.run(f"DROP VIEW IF EXISTS {lake.table('flowlake', name)}")
-    files.write(RECORD, json.dumps(moved | {"queries": queries}, indent=1).encode())
+    files.write(RECORD, json.dumps({**moved, "names": names, "queries": queries, "is_whole": True}, indent=1).encode())
     return Published(version, tables)
+
+
+def _finish(lake: AthenaLake, record: Mapping[str, Any]) -> None:
+    """Bring a publish that was killed to its end: what it was to show was validated, whatever became of later hours."""
+    if record.get("is_whole", True):
+        return
+    there = _views(lake)
+    for name, snapshot in record["snapshots"].items():
+        pin = _PIN.search(there.get(name, ""))
+        if pin and int(pin[1]) != snapshot:
+            move_view(lake, name, snapshot)
+
+
+def _require_own(lake: AthenaLake, names: set[str], own: set[str]) -> None:
+    """Refuse to write over what somebody else has made in the readers' database."""
+    others = {str(table["Name"]) for table in lake.glue_tables("flowlake")} & names - own
+    if others:
+        raise PublishError(
+            f"the Glue database {lake.settings.database} has {min(others)}, which flowlake did not make: "
+            "give athena.database a name of its own"
+        )
 
 
 def published_number(settings: Settings) -> int | None:
@@ -92,13 +118,24 @@ def published_number(settings: Settings) -> int | None:
 
 
 def published_snapshots(settings: Settings) -> Mapping[str, int]:
-    """The snapshot that each published table's view shows, as the views stand. Raises AwsError."""
+    """The snapshot that each published table's view shows, as the views stand.
+
+    Raises:
+        PublishError: a view that should be pinned cannot be read, so that nobody may say what it needs.
+        AwsError: a service cannot be reached.
+    """
     lake = AthenaLake(settings)
+    record = json.loads(open_files(settings).read(RECORD) or b"{}")
+    there = {table["Name"]: _definition(table) for table in lake.glue_tables("flowlake")}
     pins = {}
-    for name, query in _views(lake).items():
-        match = _PIN.search(query)
+    for name in record.get("snapshots", {}):
+        match = _PIN.search(there.get(name) or "")
         if match:
             pins[name] = int(match[1])
+        elif name in there:
+            raise PublishError(
+                f"the view {lake.settings.database}.{name} is not pinned as flowlake pins: publish again"
+            )
     return pins
 
 

@@ -128,7 +128,9 @@ def lake_exists(settings: Settings) -> bool:
         LakeError, AwsError: the PostgreSQL catalogue, or the bucket, cannot be reached.
     """
     if settings.target is Target.ATHENA:
-        return open_files(settings).read("ops/windows/windows.parquet") is not None
+        from flowlake.lake.ledger import ledger_path
+
+        return open_files(settings).holds(ledger_path("windows"))
     if settings.lake.catalog is None:
         return settings.lake.sqlite_catalog.exists()
     with postgres(settings) as connection, connection.cursor() as cursor:

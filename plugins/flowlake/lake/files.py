@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from flowlake.lake.aws import athena_settings, aws_errors, client, error_code, pages
+from flowlake.lake.aws import AwsError, athena_settings, aws_errors, client, error_code, pages
 from flowlake.settings import Target
 
 if TYPE_CHECKING:
@@ -138,6 +138,31 @@ class S3Files:
         with aws_errors(f"write {self.uri(path)}"):
             self._s3.put_object(Bucket=self._bucket, Key=self._prefix + path, Body=content)
 
+    def read_version(self, path: str) -> tuple[bytes | None, str | None]:
+        """A file's content and the tag of this version of it; twice None when it is not there. Raises AwsError."""
+        with aws_errors(f"read {self.uri(path)}"):
+            try:
+                answer = self._s3.get_object(Bucket=self._bucket, Key=self._prefix + path)
+            except self._s3.exceptions.ClientError as error:
+                if error_code(error) in ("NoSuchKey", "404"):
+                    return None, None
+                raise
+            return answer["Body"].read(), str(answer["ETag"])
+
+    def write_over(self, path: str, content: bytes, version: str | None) -> None:
+        """Put a file in the place of one version, or of none. Raises AwsError, also when it is another by now."""
+        condition = {"IfMatch": version} if version else {"IfNoneMatch": "*"}
+        with aws_errors(f"write {self.uri(path)}"):
+            try:
+                self._s3.put_object(Bucket=self._bucket, Key=self._prefix + path, Body=content, **condition)
+            except self._s3.exceptions.ClientError as error:
+                if error_code(error) in ("PreconditionFailed", "ConditionalRequestConflict", "412", "409"):
+                    raise AwsError(
+                        f"{self.uri(path)} was changed by another run meanwhile: run again, and let the runs of one "
+                        "lake share the folder lake.path, whose lock keeps them apart"
+                    ) from None
+                raise
+
     def write_all(self, contents: Mapping[str, bytes]) -> None:
         """See `Files`: several at a time. Raises AwsError."""
         with ThreadPoolExecutor(_WRITERS) as pool:
@@ -164,9 +189,12 @@ class S3Files:
         keys = [{"Key": self._prefix + path} for path in paths]
         for start in range(0, len(keys), 1000):
             with aws_errors(f"delete files below {self._location}"):
-                self._s3.delete_objects(
+                answer = self._s3.delete_objects(
                     Bucket=self._bucket, Delete={"Objects": keys[start : start + 1000], "Quiet": True}
                 )
+            for error in answer.get("Errors", []):
+                # The call as a whole succeeds.
+                raise AwsError(f"cannot delete s3://{self._bucket}/{error['Key']}: {error['Code']}")
 
     def list(self, folder: str) -> Iterator[str]:
         """See `Files`. Raises AwsError."""

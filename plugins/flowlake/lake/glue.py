@@ -207,14 +207,6 @@ def external_tables() -> tuple[ExternalTable, ...]:
     )
 
 
-def ensure_raw_tables(settings: Settings) -> None:
-    """Make the Glue databases `raw` and `ops` and their external tables, or bring older ones up to this version.
-
-    Raises AwsError when Glue cannot be reached or refuses, and GlueError when a table is somebody else's.
-    """
-    GlueTables(settings).ensure()
-
-
 class GlueTables:
     """The external tables of one lake."""
 
@@ -226,7 +218,10 @@ class GlueTables:
         self._tables = {table.name: table for table in external_tables()}
 
     def ensure(self) -> None:
-        """See `ensure_raw_tables`."""
+        """Make the Glue databases `raw` and `ops` and these tables, or bring older ones up to this version.
+
+        Raises AwsError when Glue cannot be reached or refuses, and GlueError when a table is somebody else's.
+        """
         AthenaLake(self._settings).ensure_databases(["raw", "ops"])
         for table in self._tables.values():
             self._evolve(table, dict(table.columns))

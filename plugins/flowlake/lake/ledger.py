@@ -14,8 +14,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from flowlake.errors import FlowlakeError
+from flowlake.lake.aws import athena_settings
 from flowlake.lake.duck import connect, retried
-from flowlake.lake.files import open_files
+from flowlake.lake.files import S3Files
 from flowlake.lake.tables import run_statement
 from flowlake.settings import Target
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     import duckdb
 
-    from flowlake.lake.files import Files
     from flowlake.lake.windows import Window
     from flowlake.settings import Settings
 
@@ -85,14 +85,15 @@ def open_ledger(settings: Settings, *, read_only: bool = True) -> Iterator[duckd
         return
     import duckdb
 
-    files = open_files(settings)
+    files = S3Files(athena_settings(settings).location)
     with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as connection:
         connection.execute("set TimeZone = 'UTC'")
         connection.execute("attach ':memory:' as lake")
         connection.execute("create schema lake.ops")
-        before = {table: content for table in KEPT_IN_FILES if (content := files.read(ledger_path(table)))}
-        for table, content in before.items():
-            _load(connection, table, content)
+        before = {table: files.read_version(ledger_path(table)) for table in KEPT_IN_FILES}
+        for table, (content, _) in before.items():
+            if content is not None:
+                _load(connection, table, content)
         yield connection
         if not read_only:
             _save(connection, files, before)
@@ -108,7 +109,9 @@ def _load(connection: duckdb.DuckDBPyConnection, table: str, content: bytes) -> 
     connection.unregister("loaded")
 
 
-def _save(connection: duckdb.DuckDBPyConnection, files: Files, before: dict[str, bytes]) -> None:
+def _save(
+    connection: duckdb.DuckDBPyConnection, files: S3Files, before: dict[str, tuple[bytes | None, str | None]]
+) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -118,8 +121,9 @@ def _save(connection: duckdb.DuckDBPyConnection, files: Files, before: dict[str,
             sink = pa.BufferOutputStream()
             parquet.write_table(rows, sink, compression="zstd")
             content = sink.getvalue().to_pybytes()
-            if content != before.get(table):
-                files.write(ledger_path(table), content)
+            known, version = before[table]
+            if content != known:
+                files.write_over(ledger_path(table), content, version)
 
 
 def ensure_ledger(connection: duckdb.DuckDBPyConnection) -> None:

@@ -45,6 +45,9 @@ _MORE_RUNS = ("ICEBERG_OPTIMIZE_MORE_RUNS_NEEDED", "ICEBERG_VACUUM_MORE_RUNS_NEE
 
 _MOST_RUNS = 20
 
+_MARGIN = timedelta(days=1)
+"""More than the time between a look at a table and its VACUUM."""
+
 _PUBLISHED = ("core", "marts", "ops")
 
 _AGE = "vacuum_max_snapshot_age_seconds"
@@ -216,7 +219,9 @@ def _vacuum(settings: Settings, lake: AthenaLake, table: _Table, before: datetim
     So it does when `shown`, what they read until this maintenance, is old: queries of then may be under way.
     """
     old = table.old_snapshots(before)
-    if table.pinned in old or shown in old:
+    # VACUUM looks at its own clock, later than this one.
+    nearly_old = table.old_snapshots(before + _MARGIN)
+    if table.pinned in nearly_old or shown in old:
         return 0
     seconds = str(settings.maintenance.keep_snapshots_days * 24 * 3600)
     if table.age != seconds:
@@ -228,8 +233,8 @@ def _vacuum(settings: Settings, lake: AthenaLake, table: _Table, before: datetim
 
 
 def _plain(lake: AthenaLake, table: _Table) -> str:
-    """A table's name in Athena's DDL, which quotes by backticks."""
-    return f"`{lake.settings.schema(table.schema)}`.`{table.name}`"
+    """A table's name as OPTIMIZE, VACUUM and ALTER take it: no quotes, which they want in different kinds."""
+    return f"{lake.settings.schema(table.schema)}.{table.name}"
 
 
 def _repeat(lake: AthenaLake, statement: str) -> None:

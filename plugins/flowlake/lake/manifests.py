@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,10 @@ OBJECTS = "raw/objects"
 PARQUET_RECORDS = "raw/parquet_records"
 TEXT_LINES = "raw/text_lines"
 MANIFEST = "manifest"
+
+
+_LOOKS = 16
+"""Files that are looked for at the same time."""
 
 
 class NotRegistered(FlowlakeError):
@@ -92,8 +97,10 @@ def read_uris(settings: Settings, hour: str) -> dict[str, bool]:
 def require_registered(settings: Settings, window: Window) -> None:
     """Raise NotRegistered when an hour of the window was never registered."""
     files = open_files(settings)
-    for hour in window.hours:
-        if not files.holds(objects_path(hour)):
+    with ThreadPoolExecutor(_LOOKS) as pool:
+        held = list(pool.map(lambda hour: files.holds(objects_path(hour)), window.hours))
+    for hour, is_held in zip(window.hours, held, strict=True):
+        if not is_held:
             raise NotRegistered(f"the hour {hour} was never registered: run the step register first")
 
 

@@ -55,13 +55,12 @@ class RecordColumns:
         self._lock = threading.Lock()
 
     def types(self, found: Mapping[str, str | None]) -> dict[str, str]:
-        """The type in the table of each column of an object that can be read, by its name there."""
+        """The type in the table of each column of an object that can be read, by its name there.
+
+        A column that nobody knows is text, whatever the first object says: the next one may hold what is no number.
+        """
         with self._lock:
-            return {
-                name: self._columns.setdefault(name.lower(), type_ or "string")
-                for name, type_ in found.items()
-                if may_be_column(name)
-            }
+            return {name: self._columns.setdefault(name.lower(), "string") for name in found if may_be_column(name)}
 
     def all(self) -> dict[str, str]:
         """The columns so far."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any, Protocol
 from flowlake.lake.athena import AthenaLake
 from flowlake.lake.aws import client
 from flowlake.lake.duck import attach, bound_memory, install_extensions, lake_exists, literal
-from flowlake.lake.files import open_files
+from flowlake.lake.manifests import NotRegistered, require_registered
 from flowlake.lake.windows import Window, format_hour
 from flowlake.quality.report import GateError, Layer
 from flowlake.quality.suites import REPORT_TOTALS, TABLES, VOLUME_HISTORY, ReportTotals
@@ -245,7 +244,10 @@ def _open_athena(settings: Settings, window: Window, layer: Layer) -> Iterator[E
         if lake.glue_table(schema, table) is None:
             raise _no_table(schema, table)
     if layer is Layer.STAGING:
-        _require_objects(settings, window)
+        try:
+            require_registered(settings, window)
+        except NotRegistered as error:
+            raise GateError(str(error)) from None
         tables = {**tables, "objects": "raw"}
     # Credentials, and the endpoint, come from the environment: the URL is in logs.
     region = client("athena").meta.region_name
@@ -268,18 +270,6 @@ def _open_athena(settings: Settings, window: Window, layer: Layer) -> Iterator[E
     finally:
         pooled.close()
         engine.dispose()
-
-
-def _require_objects(settings: Settings, window: Window) -> None:
-    files = open_files(settings)
-
-    def is_registered(hour: str) -> bool:
-        return any(True for _ in files.list(f"raw/objects/arrival_hour={hour}"))
-
-    with ThreadPoolExecutor(_LISTINGS) as pool:
-        for hour, registered in zip(window.hours, pool.map(is_registered, window.hours), strict=True):
-            if not registered:
-                raise _never_registered(hour)
 
 
 def _arrow_type(pa: Any, athena_type: str) -> Any:
