@@ -37,7 +37,7 @@ def stage(surroundings: LocalAthena, tmp_path: Path) -> Iterator[Stage]:
     surroundings.clear_faults()
 
 
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(2400)
 def test_kills_late_objects_and_any_order_leave_what_one_clean_run_leaves_and_show_nothing_else(stage: Stage) -> None:
     world = stage.world
     second, third, last = world.window(2, 3), world.window(3, 4), world.window(1, 3)
@@ -112,13 +112,16 @@ def maintain_while_the_gate_has_failed(stage: Stage) -> None:
 def maintain_what_is_published(stage: Stage) -> None:
     """The rows stay, the views move to the rewritten files, and old snapshots and results go."""
     before, shown, files = stage.tables(), stage.shown(), stage.files("data/")
+    results = stage.files("results/")
     for _ in range(2):  # The second lets go what people read until the first one moved the views.
         maintain(keeping_nothing(stage), now=datetime.now(UTC) + timedelta(days=9))
     assert stage.shown() == shown
     assert_same_tables(before, stage.tables())
     assert stage.snapshots("core", "fct_edges") == 1
     assert len(stage.files("data/")) < len(files)
-    assert stage.files("results/") == []
+    # Maintenance's own statements leave theirs for the next one.
+    assert results
+    assert set(results).isdisjoint(stage.files("results/"))
 
 
 def digits(window: Window) -> str:

@@ -14,7 +14,7 @@ from flowlake.lake.windows import Window, format_hour
 from flowlake.settings import Settings
 
 DRIVER = Path(__file__).resolve().parent / "killed_run.py"
-PATIENCE_SECONDS = 300
+PATIENCE_SECONDS = 900
 
 
 @dataclass(frozen=True)
