@@ -4,16 +4,7 @@
 -#}
 {% macro ensure_iceberg_table(relation, existing, partition=none) -%}
     {%- if existing is none -%}
-        {%- set columns = [] -%}
-        {%- for column in model.columns.values() -%}
-            {%- do columns.append("`" ~ column.name ~ "` " ~ ddl_data_type(column.data_type, "iceberg")) -%}
-        {%- endfor -%}
-        {% call statement("create") -%}
-            create table if not exists {{ relation.render_hive() }} ({{ columns | join(", ") }})
-            {% if partition %} partitioned by ({{ partition }}) {% endif %}
-            location '{{ adapter.generate_s3_location(relation, target.s3_data_dir, target.s3_data_naming) }}'
-            tblproperties ('table_type' = 'ICEBERG', 'format' = 'parquet', 'write_compression' = 'zstd')
-        {%- endcall %}
+        {%- do create_iceberg_table(relation, partition) -%}
     {%- else -%}
         {%- set present = adapter.get_columns_in_relation(existing) | map(attribute="name") | map("lower") | list -%}
         {%- set missing = [] -%}
@@ -26,6 +17,19 @@
             {%- endcall %}
         {%- endif -%}
     {%- endif -%}
+{%- endmacro %}
+
+{% macro create_iceberg_table(relation, partition=none) -%}
+    {%- set columns = [] -%}
+    {%- for column in model.columns.values() -%}
+        {%- do columns.append("`" ~ column.name ~ "` " ~ ddl_data_type(column.data_type, "iceberg")) -%}
+    {%- endfor -%}
+    {% call statement("create") -%}
+        create table if not exists {{ relation.render_hive() }} ({{ columns | join(", ") }})
+        {% if partition %} partitioned by ({{ partition }}) {% endif %}
+        location '{{ adapter.generate_s3_location(relation, target.s3_data_dir, target.s3_data_naming) }}'
+        tblproperties ('table_type' = 'ICEBERG', 'format' = 'parquet', 'write_compression' = 'zstd')
+    {%- endcall %}
 {%- endmacro %}
 
 {#-
