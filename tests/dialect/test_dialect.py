@@ -388,10 +388,10 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (logs / f"{name}_00000001.log.gz").write_bytes(gzip.compress(text, mtime=0))
     plain = {"srcaddr": ["10.0.0.1"], "dstaddr": ["10.0.0.2"]}
     parquet.write_table(pa.table(plain), logs / f"{name}_00000002.log.parquet")
-    known = {**plain, **dict.fromkeys(("tcp_flags", "srcport", "dstport", "protocol", "packets", "bytes"), [2])}
+    numbers = {name: [2] for name in ("tcp_flags", "srcport", "dstport", "protocol", "packets", "bytes")}
+    odd = {name: ["?"] for name in ODD_NAMES}
     parquet.write_table(
-        pa.table(known | {"field_of_2027": ["x"]} | dict.fromkeys(ODD_NAMES, ["?"])),
-        logs / f"{name}_00000003.log.parquet",
+        pa.table({**plain, **numbers, "field_of_2027": ["x"], **odd}), logs / f"{name}_00000003.log.parquet"
     )
     arrived = datetime(2026, 11, 20, 12, 10, tzinfo=UTC).timestamp()
     for path in logs.iterdir():
@@ -544,3 +544,15 @@ def test_no_model_asks_for_its_engine() -> None:
         for path in (dbt.PROJECT / folder).rglob("*.sql"):
             if path.parent != DIALECT:
                 assert "target.type" not in path.read_text(), path
+
+
+def test_no_slice_has_more_days_than_athena_writes_at_once(lake: Path) -> None:
+    window = json.dumps({"arrival_from": "2026-01-31T23", "arrival_to": "2026-02-03T01"})
+    inline = "{{ day_slices('arrival_hour', 2) | join(' or ') }}; {{ scope_days('everything') | length }}"
+    ran = run_dbt(lake, "compile", "--output", "json", "--vars", window, "--inline", inline)
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert json.loads(ran.stdout[ran.stdout.index("{") :])["compiled"] == (
+        "substr(arrival_hour, 1, 10) between '2026-01-31' and '2026-02-01' or "
+        "substr(arrival_hour, 1, 10) between '2026-02-02' and '2026-02-03'; 0"
+    )
