@@ -75,8 +75,9 @@
 
 {#-
   Materialization `incremental` on Athena: one merge by the key, straight from the query. dbt-athena's own writes all
-  rows twice (temporary table, then target), in five statements. A row that is there already is left alone, so that what
-  nothing changed in costs no writing.
+  rows twice (temporary table, then target), in five statements. Every row that a model selects is written, so models
+  select none that is there already as it is. To compare them here would read all columns of the whole table; so
+  it is the key's alone.
 -#}
 {% materialization incremental, adapter="athena" -%}
     {%- set existing = load_cached_relation(this) -%}
@@ -97,9 +98,7 @@
         using (select {{ get_quoted_csv(names) }} from ({{ query.sql }}) as selected) as fresh
         on {% for key in keys %}kept."{{ key }}" = fresh."{{ key }}"{{ " and " if not loop.last }}{% endfor %}
         {% if values %}
-        when matched and (
-            {% for name in values %}kept."{{ name }}" is distinct from fresh."{{ name }}"{{ " or " if not loop.last }}{% endfor %}
-        ) then update set {% for name in values %}"{{ name }}" = fresh."{{ name }}"{{ ", " if not loop.last }}{% endfor %}
+        when matched then update set {% for name in values %}"{{ name }}" = fresh."{{ name }}"{{ ", " if not loop.last }}{% endfor %}
         {% endif %}
         when not matched then insert ({{ get_quoted_csv(names) }})
         values ({% for name in names %}fresh."{{ name }}"{{ ", " if not loop.last }}{% endfor %})
