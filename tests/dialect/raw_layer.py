@@ -8,6 +8,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flowlake.lake.glue import may_be_column
 from flowlake.records.fields import FIELDS_BY_COLUMN, FieldType
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class AthenaRawLayer:
         known = {
             name: "string" if field.type is FieldType.STRING else "bigint" for name, field in FIELDS_BY_COLUMN.items()
         }
-        known |= dict.fromkeys(sorted(unknown), "string")
+        known |= {name.lower(): "string" for name in sorted(unknown) if may_be_column(name)}
         self.table("parquet_records", known, ["arrival_hour"], SYMLINKS, PARQUET)
         self.partitions("parquet_records", records, records)
 

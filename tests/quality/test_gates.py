@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flowlake.lake.windows import Window
-from flowlake.quality import great, runner
+from flowlake.quality import great, runner, suites
 from flowlake.quality.report import GateError, Layer
 from flowlake.settings import Severity
 
@@ -106,6 +107,17 @@ def test_edges_may_be_missing_where_the_destination_speaks_and_had_nothing(lake:
     assert report.passed, report.failures
     lake.execute("delete from core.dim_interfaces where interface_id = 'eni-0b'")
     assert checks_of(lake.validate(Layer.MARTS).failures) == {"edges_have_no_hole"}
+
+
+def test_restated_hours_may_be_too_many_to_be_listed(lake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suites, "HOURS_LISTED", 0)
+    checks = suites.marts_checks(EMPTY, [datetime(2026, 11, 20, 12)], suites.REPORT_TOTALS)
+    assert not [check.name for check in checks if "event_hour in (timestamp" in check.failing or check.conditions]
+    # An hour that is not restated is still none of the gate's business.
+    report = lake.validate(Layer.MARTS)
+    assert report.passed, report.failures
+    lake.execute("update core.fct_edges set action = 'odd' where event_hour = timestamp '2026-11-20 12:00:00'")
+    assert "fct_edges_action_is_known" in checks_of(lake.validate(Layer.MARTS).failures)
 
 
 def test_malformed_lines_are_kept_with_their_text(lake: Any, rows_of: Any) -> None:

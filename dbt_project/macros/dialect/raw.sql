@@ -100,18 +100,25 @@
     {%- endfor -%}
     {{ return(columns) }}
 {%- endmacro %}
-{#- The table has all columns that are known, and those besides that `register` has met. -#}
+{#-
+  The table has all columns that are known, and those besides that `register` has met and Glue takes (`may_be_column` of
+  flowlake.lake.glue); fields of other names are read by nobody, and named in raw.objects. Upper case is no other column.
+-#}
 {% macro athena__parquet_columns() -%}
     {%- set columns = {} -%}
     {%- for field in flow_log_fields() -%}
         {%- do columns.update({field.raw_column: "varchar" if field.type == "varchar" else "bigint"}) -%}
     {%- endfor -%}
+    {%- set taken = columns.keys() | list + ["arrival_hour", "read_path"] -%}
     {%- for name in asked_once(
         "select distinct unknown.name from " ~ source("raw", "objects")
         ~ " cross join unnest(unknown_fields) as unknown (name) where status = 'readable' and kind = 'parquet' and "
         ~ in_arrival_window("arrival_hour") ~ " order by 1"
     ).columns[0].values() -%}
-        {%- do columns.update({name: "varchar"}) -%}
+        {%- if modules.re.fullmatch("[a-z0-9_]{1,255}", name | lower) and name | lower not in taken -%}
+            {%- do columns.update({name: "varchar"}) -%}
+            {%- do taken.append(name | lower) -%}
+        {%- endif -%}
     {%- endfor -%}
     {{ return(columns) }}
 {%- endmacro %}

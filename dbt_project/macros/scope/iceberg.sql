@@ -4,16 +4,7 @@
 -#}
 {% macro ensure_iceberg_table(relation, existing, partition=none) -%}
     {%- if existing is none -%}
-        {%- set columns = [] -%}
-        {%- for column in model.columns.values() -%}
-            {%- do columns.append("`" ~ column.name ~ "` " ~ ddl_data_type(column.data_type, "iceberg")) -%}
-        {%- endfor -%}
-        {% call statement("create") -%}
-            create table if not exists {{ relation.render_hive() }} ({{ columns | join(", ") }})
-            {% if partition %} partitioned by ({{ partition }}) {% endif %}
-            location '{{ adapter.generate_s3_location(relation, target.s3_data_dir, target.s3_data_naming) }}'
-            tblproperties ('table_type' = 'ICEBERG', 'format' = 'parquet', 'write_compression' = 'zstd')
-        {%- endcall %}
+        {%- do create_iceberg_table(relation, partition) -%}
     {%- else -%}
         {%- set present = adapter.get_columns_in_relation(existing) | map(attribute="name") | map("lower") | list -%}
         {%- set missing = [] -%}
@@ -26,6 +17,19 @@
             {%- endcall %}
         {%- endif -%}
     {%- endif -%}
+{%- endmacro %}
+
+{% macro create_iceberg_table(relation, partition=none) -%}
+    {%- set columns = [] -%}
+    {%- for column in model.columns.values() -%}
+        {%- do columns.append("`" ~ column.name ~ "` " ~ ddl_data_type(column.data_type, "iceberg")) -%}
+    {%- endfor -%}
+    {% call statement("create") -%}
+        create table if not exists {{ relation.render_hive() }} ({{ columns | join(", ") }})
+        {% if partition %} partitioned by ({{ partition }}) {% endif %}
+        location '{{ adapter.generate_s3_location(relation, target.s3_data_dir, target.s3_data_naming) }}'
+        tblproperties ('table_type' = 'ICEBERG', 'format' = 'parquet', 'write_compression' = 'zstd')
+    {%- endcall %}
 {%- endmacro %}
 
 {#-
@@ -74,8 +78,9 @@
 
 {#-
   Materialization `incremental` on Athena: one merge by the key, straight from the query. dbt-athena's own writes all
-  rows twice (temporary table, then target), in five statements. A row that is there already is left alone, so that what
-  nothing changed in costs no writing.
+  rows twice (temporary table, then target), in five statements. Every row that a model selects is written, so models
+  select none that is there already as it is. To compare them here would read all columns of the whole table; so
+  it is the key's alone.
 -#}
 {% materialization incremental, adapter="athena" -%}
     {%- set existing = load_cached_relation(this) -%}
@@ -96,9 +101,7 @@
         using (select {{ get_quoted_csv(names) }} from ({{ query.sql }}) as selected) as fresh
         on {% for key in keys %}kept."{{ key }}" = fresh."{{ key }}"{{ " and " if not loop.last }}{% endfor %}
         {% if values %}
-        when matched and (
-            {% for name in values %}kept."{{ name }}" is distinct from fresh."{{ name }}"{{ " or " if not loop.last }}{% endfor %}
-        ) then update set {% for name in values %}"{{ name }}" = fresh."{{ name }}"{{ ", " if not loop.last }}{% endfor %}
+        when matched then update set {% for name in values %}"{{ name }}" = fresh."{{ name }}"{{ ", " if not loop.last }}{% endfor %}
         {% endif %}
         when not matched then insert ({{ get_quoted_csv(names) }})
         values ({% for name in names %}fresh."{{ name }}"{{ ", " if not loop.last }}{% endfor %})

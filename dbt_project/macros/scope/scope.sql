@@ -29,9 +29,7 @@
     {%- if not execute or flags.WHICH == 'test' or flags.EMPTY -%}
         {{ column }} in (select restated.event_hour from {{ ref("int_hours__restated") }} as restated)
     {%- else -%}
-        {%- set hours = asked_once(
-            "select cast(event_hour as varchar) from " ~ ref("int_hours__restated") ~ " order by 1"
-        ).columns[0].values() -%}
+        {%- set hours = restated_hours() -%}
         {%- if hours | length == 0 -%}
             false
         {%- elif hours | length <= 400 -%}
@@ -41,6 +39,13 @@
             and {{ column }} in (select restated.event_hour from {{ ref("int_hours__restated") }} as restated))
         {%- endif -%}
     {%- endif -%}
+{%- endmacro %}
+
+{#- The event hours that the run restates, as text and in order; to be asked once int_hours__restated is written. -#}
+{% macro restated_hours() -%}
+    {{ return(asked_once(
+        "select cast(event_hour as varchar) from " ~ ref("int_hours__restated") ~ " order by 1"
+    ).columns[0].values()) }}
 {%- endmacro %}
 
 {% macro replaced_scope(replaces) -%}

@@ -1,4 +1,7 @@
 -- One row per IP address ever seen as an endpoint, in traffic that anyone logged, counted or not.
+{%- set owned = ["account_id", "vpc_id", "interface_id", "instance_id"] %}
+{%- set attributes = ["device_type", "scope", "name"] + owned + ["aws_service", "first_seen_at", "last_seen_at"] %}
+
 {{
     config(
         materialized="incremental",
@@ -50,34 +53,6 @@ with
         group by 1
     ),
 
-    known as (
-        {% if is_incremental() -%}
-            select
-                device_id,
-                device_type,
-                account_id,
-                vpc_id,
-                interface_id,
-                instance_id,
-                aws_service,
-                first_seen_at,
-                last_seen_at
-            from {{ this }}
-        {%- else -%}
-            select
-                cast(null as varchar) as device_id,
-                cast(null as varchar) as device_type,
-                cast(null as varchar) as account_id,
-                cast(null as varchar) as vpc_id,
-                cast(null as varchar) as interface_id,
-                cast(null as varchar) as instance_id,
-                cast(null as varchar) as aws_service,
-                cast(null as timestamp) as first_seen_at,
-                cast(null as timestamp) as last_seen_at
-            where false
-        {%- endif %}
-    ),
-
     owners as (
         select
             {{ device_id("addresses.own_address", "interfaces.vpc_id") }} as device_id,
@@ -91,19 +66,23 @@ with
         group by 1
     ),
 
-    -- What this window saw, and every device whose owner is another than was thought, or none after all.
-    touched as (
-        select device_id
-        from seen
-        union
-        select known.device_id
-        from known
-        left join owners on known.device_id = owners.device_id
-        where
-            known.account_id is distinct from owners.account_id
-            or known.vpc_id is distinct from owners.vpc_id
-            or known.interface_id is distinct from owners.interface_id
-            or known.instance_id is distinct from owners.instance_id
+    known as (
+        {% if is_incremental() -%}select device_id, {{ attributes | join(", ") }} from {{ this }}
+        {%- else -%}
+            select
+                cast(null as varchar) as device_id,
+                cast(null as varchar) as device_type,
+                cast(null as varchar) as scope,
+                cast(null as varchar) as name,
+                cast(null as varchar) as account_id,
+                cast(null as varchar) as vpc_id,
+                cast(null as varchar) as interface_id,
+                cast(null as varchar) as instance_id,
+                cast(null as varchar) as aws_service,
+                cast(null as timestamp) as first_seen_at,
+                cast(null as timestamp) as last_seen_at
+            where false
+        {%- endif %}
     ),
 
     device_names as (
@@ -115,41 +94,60 @@ with
         {%- endfor %}
     ),
 
-    merged as (
+    -- What this window saw, and every device whose owner is another than was thought, or none after all. All that is
+    -- known grows for ever: it is read once.
+    touched as (
         select
-            touched.device_id,
-            split_part(
-                touched.device_id, '/', case when strpos(touched.device_id, '/') > 0 then 2 else 1 end
-            ) as address,
+            coalesce(seen.device_id, known.device_id) as device_id,
             coalesce(seen.is_source, false) or coalesce(known.device_type in ('source', 'both'), false) as is_source,
             coalesce(seen.is_dest, false) or coalesce(known.device_type in ('dest', 'both'), false) as is_dest,
-            device_names.name,
-            owners.account_id,
-            owners.vpc_id,
-            owners.interface_id,
-            owners.instance_id,
-            coalesce(
-                greatest(services.aws_service, known.aws_service), services.aws_service, known.aws_service
-            ) as aws_service,
+            {%- for column in owned %} owners.{{ column }}, {%- endfor %}
             least(
                 coalesce(seen.first_seen_at, known.first_seen_at), coalesce(known.first_seen_at, seen.first_seen_at)
             ) as first_seen_at,
             greatest(
                 coalesce(seen.last_seen_at, known.last_seen_at), coalesce(known.last_seen_at, seen.last_seen_at)
-            ) as last_seen_at
+            ) as last_seen_at,
+            {%- for column in attributes %} known.{{ column }} as known_{{ column }}, {%- endfor %}
+            known.device_id is null as is_new
+        from seen
+        full outer join known on seen.device_id = known.device_id
+        left join owners on coalesce(seen.device_id, known.device_id) = owners.device_id
+        where
+            seen.device_id is not null
+            {%- for column in owned %} or known.{{ column }} is distinct from owners.{{ column }} {%- endfor %}
+    ),
+
+    merged as (
+        select
+            touched.*,
+            split_part(
+                touched.device_id, '/', case when strpos(touched.device_id, '/') > 0 then 2 else 1 end
+            ) as address,
+            device_names.name,
+            coalesce(
+                greatest(services.aws_service, touched.known_aws_service),
+                services.aws_service,
+                touched.known_aws_service
+            ) as aws_service
         from touched
-        left join seen on touched.device_id = seen.device_id
-        left join known on touched.device_id = known.device_id
-        left join owners on touched.device_id = owners.device_id
         left join services on touched.device_id = services.device_id
         left join device_names on touched.device_id = device_names.device_id
+    ),
+
+    described as (
+        select
+            *,
+            case when is_source and is_dest then 'both' when is_source then 'source' else 'dest' end as device_type,
+            case when {{ in_networks("address", var("internal_cidrs")) }} then 'internal' else 'external' end as scope
+        from merged
     )
 
 select
     device_id,
     address,
-    case when is_source and is_dest then 'both' when is_source then 'source' else 'dest' end as device_type,
-    case when {{ in_networks("address", var("internal_cidrs")) }} then 'internal' else 'external' end as scope,
+    device_type,
+    scope,
     name,
     account_id,
     vpc_id,
@@ -158,4 +156,5 @@ select
     aws_service,
     first_seen_at,
     last_seen_at
-from merged
+from described
+where is_new {%- for column in attributes %} or {{ column }} is distinct from known_{{ column }} {%- endfor %}

@@ -45,21 +45,28 @@ VOLUME_HISTORY = timedelta(days=7)
 VOLUME_MIN_HOURS = 6
 """Fewer earlier hours than these say nothing about what is usual (2026-11: a lake's first night)."""
 
+HOURS_LISTED = 400
+"""So many restated hours stand in a statement as they are; Athena takes no statement beyond 262,144 characters."""
+
 
 @dataclass(frozen=True)
 class Condition:
     """A row condition: `column operator value`, where `in` and `not in` take several values.
 
-    Hours of events are times, not text: Athena compares nothing with a text that is none.
+    Hours of events are times, not text: Athena compares nothing with a text that is none. `text`, when given, is what
+    the condition is in SQL.
     """
 
     column: str
     operator: str
     value: str | tuple[str, ...] | tuple[datetime, ...]
+    text: str = ""
 
     @property
     def sql(self) -> str:
         """The condition as SQL text."""
+        if self.text:
+            return self.text
         if isinstance(self.value, tuple):
             # An empty list is no SQL; nothing is in it.
             values = ", ".join(_literal(value) for value in self.value) or "null"
@@ -139,10 +146,11 @@ def marts_checks(
 
     `restated` are the event hours that the run wrote anew (naive UTC).
     """
-    scope = (Condition("event_hour", "in", tuple(restated)),)
     hours = _restated_sql(restated)
+    edges = _edge_checks((Condition("event_hour", "in", tuple(restated), hours),))
     return (
-        *_edge_checks(scope),
+        # A row condition of Great Expectations can only list its hours.
+        *(edges if len(restated) <= HOURS_LISTED else (_as_query(check) for check in edges)),
         *_edge_key_checks(hours),
         *_edge_sum_checks(_arrival_scope(window), hours),
         *_dimension_checks(),
@@ -889,8 +897,19 @@ def _arrival_scope(window: Window) -> tuple[Condition, ...]:
 
 def _restated_sql(hours: Sequence[datetime]) -> str:
     # Literals, so that files are pruned by them.
-    listed = ", ".join(_literal(hour) for hour in hours)
-    return f"event_hour in ({listed})" if listed else "false"
+    if not hours:
+        return "false"
+    if len(hours) > HOURS_LISTED:
+        return (
+            f"event_hour between {_literal(min(hours))} and {_literal(max(hours))}"
+            " and event_hour in (select restated.event_hour from @int_hours__restated as restated)"
+        )
+    return f"event_hour in ({', '.join(_literal(hour) for hour in hours)})"
+
+
+def _as_query(check: Check) -> Check:
+    """The check as a query of ours alone."""
+    return replace(check, expectation=NO_ROWS, arguments={}, conditions=())
 
 
 def _all(conditions: Sequence[Condition]) -> str:

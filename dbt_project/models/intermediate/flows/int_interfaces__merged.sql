@@ -58,9 +58,10 @@ with
             greatest(
                 coalesce(seen.last_seen_at, known.last_seen_at), coalesce(known.last_seen_at, seen.last_seen_at)
             ) as last_seen_at,
-            seen.interface_id is not null as is_seen,
-            known.nat_source as known_nat_source,
-            known.vpc_id as known_vpc_id,
+            known.interface_id is null as is_new,
+            {%- for column in attributes + ["first_seen_at", "last_seen_at", "nat_source"] %}
+                known.{{ column }} as known_{{ column }},
+            {%- endfor %}
             inferred.interface_id is not null as is_inferred_now,
             coalesce(known.needs_restating, false) as known_needs_restating
         from seen
@@ -96,4 +97,8 @@ select
         or vpc_id is distinct from known_vpc_id
     {%- endif %} as needs_restating
 from judged
-where is_seen or nat_source is distinct from known_nat_source
+where
+    is_new
+    {%- for column in attributes + ["first_seen_at", "last_seen_at", "nat_source"] %}
+        or {{ column }} is distinct from known_{{ column }}
+    {%- endfor %}
