@@ -112,7 +112,7 @@ def test_everything_can_be_set(tmp_path: Path) -> None:
             "lake: {path: x}\nsources: [{name: a, uri: b}, {name: c, uri: d}, {name: a, uri: e}]\n",
             "sources[2].name: 'a' is already the name of sources[0]",
         ),
-        (FOUR_LINES + "target: athen\n", "target: 'athen' is unknown (there is: duckdb)"),
+        (FOUR_LINES + "target: athen\n", "target: 'athen' is unknown, did you mean athena? (there is: duckdb, athena)"),
         (FOUR_LINES + "target: ducdb\n", "did you mean duckdb?"),
         (FOUR_LINES + "gates: {max_malformed_share: 1.5}\n", "gates.max_malformed_share: must lie between 0 and 1"),
         (

@@ -31,6 +31,9 @@ DAG_ID = HOURLY_DAG
 COMPONENTS = (local.API_SERVER, local.SCHEDULER, local.DAG_PROCESSOR)
 """No triggerer: no task of flowlake defers."""
 
+_LOOKS = 10
+"""How often runs that are to end are looked for."""
+
 POLL_SECONDS = 0.5
 STALL_SECONDS = 3900.0
 """Without any change for longer than a task may take at most, something is wrong with Airflow itself."""
@@ -181,9 +184,14 @@ def _clear_away(api: AirflowApi, first: datetime, last: datetime) -> None:
 
 
 def _end_runs(api: AirflowApi, first: datetime, last: datetime) -> None:
-    for run in api.runs(DAG_ID, first, last):
-        if run["state"] in ("queued", "running"):
+    for _ in range(_LOOKS):
+        under_way = [run for run in api.runs(DAG_ID, first, last) if run["state"] in ("queued", "running")]
+        if not under_way:
+            return
+        for run in under_way:
             api.fail_run(DAG_ID, run["dag_run_id"])
+        # A scheduler that is just starting one of them writes its own state over this one: look again.
+        time.sleep(POLL_SECONDS)
 
 
 def _follow(api: AirflowApi, window: Window, ledger: _Ledger, shown: Progress, asked: Window) -> None:
