@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.__main__ import PAGE, RESULTS, chosen
+from bench.__main__ import APART, PAGE, RESULTS, chosen
 from bench.history_logs import _new_client, _records
 from bench.inputs import is_made, mark_made
 from bench.page import TITLES, render, shown_row, text_table
@@ -80,7 +80,8 @@ def test_a_terminal_table_is_aligned() -> None:
 
 
 def test_a_section_brings_what_it_compares_itself_with() -> None:
-    assert chosen("") == list(TITLES)
+    assert chosen("") == [name for name in TITLES if name not in APART]
+    assert [name for name in TITLES if name in APART] == chosen("athena") == ["athena"]
     assert chosen("fixed worst") == ["floor", "worst", "fixed"]
     with pytest.raises(FlowlakeError, match="no section speed"):
         chosen("speed")
