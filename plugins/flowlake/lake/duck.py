@@ -194,6 +194,8 @@ def connect(settings: Settings, *, read_only: bool = True) -> Iterator[duckdb.Du
     """
     import duckdb
 
+    if settings.target is not Target.DUCKDB:
+        raise LakeError("this is for lakes on DuckDB, and target is athena: ask it in SQL by `flowlake query`")
     if read_only and not lake_exists(settings):
         raise LakeError(f"there is no lake at {_place(settings)} yet; make one with `flowlake run --from … --to …`")
     if not read_only:
