@@ -329,8 +329,10 @@ def test_a_write_that_is_cancelled_has_written_all_or_nothing(database: Database
         execution = database.start("insert into t select i from unnest(sequence(1, 10000)) u(i)")
         time.sleep(pause)
         database.client.stop_query_execution(QueryExecutionId=execution)
-        before = 10_000 if database.wait(execution).state == "SUCCEEDED" else 0
-        assert database.do("select count(*) from t where n > 0").rows == [(str(before),)], pause
+        # Trino says that it has stopped a write that is in the middle of its commit, as Athena may: both are possible.
+        possible = {"10000"} if database.wait(execution).state == "SUCCEEDED" else {"0", "10000"}
+        ((count,),) = database.do("select count(*) from t where n > 0").rows
+        assert count in possible, pause
         database.do("delete from t where n > 0")
 
 

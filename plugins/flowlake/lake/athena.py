@@ -25,6 +25,9 @@ _POLL_SECONDS = (0.1, 0.2, 0.3, 0.5, 1.0)
 """How long to wait before each look at a statement; the last one from then on."""
 
 
+_COMMIT_SECONDS = 5.0
+"""What the commit of a statement may take that was stopped in its last moment: one file in S3, one call of Glue."""
+
 _ASKED_AT_ONCE = 50
 """Executions that Athena describes in one answer."""
 
@@ -113,6 +116,9 @@ class AthenaLake:
             deadline = time.monotonic() + patience
             for found in under_way:
                 self._await_end(str(found["QueryExecutionId"]), deadline)
+        if under_way:
+            # An engine may call a statement cancelled while its commit, which nothing stops, is on its way.
+            time.sleep(_COMMIT_SECONDS)
         return len(under_way)
 
     def _submitted(self, since: datetime) -> Iterator[dict[str, Any]]:
