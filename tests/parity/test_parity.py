@@ -82,8 +82,8 @@ def test_both_engines_leave_the_same_rows_in_every_table(
     bucket.put(objects)
     for lake in lakes:
         lake.run(window(first, first + 1))
-        lake.run(window(first + 1, last + 1))
-        lake.run(window(first, first + 1))
+        # Hours again, in another window: those that came late restate what the first run wrote.
+        lake.run(window(first, last + 1))
 
     one, other = on_duckdb(lakes[0]), on_athena(lakes[1], AthenaReader(athena.client("athena"), athena.work_group))
     assert one.keys() == other.keys()
