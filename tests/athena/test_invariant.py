@@ -40,7 +40,7 @@ def stage(surroundings: LocalAthena, tmp_path: Path) -> Iterator[Stage]:
 @pytest.mark.timeout(2400)
 def test_kills_late_objects_and_any_order_leave_what_one_clean_run_leaves_and_show_nothing_else(stage: Stage) -> None:
     world = stage.world
-    second, third, last = world.window(2, 3), world.window(3, 4), world.window(1, 3)
+    second, third = world.window(2, 3), world.window(3, 4)
     late = world.objects[0]
     assert {item.hour - world.hours[0] for item in world.objects if item.earlier} == {3}
 
@@ -63,9 +63,6 @@ def test_kills_late_objects_and_any_order_leave_what_one_clean_run_leaves_and_sh
         assert_same_tables(stage.clean(world.window(2, 4)), stage.tables())
 
     maintain_what_is_published(stage)
-    with stage.watched():
-        stage.run(last)
-        assert_same_tables(stage.clean(world.window(1, 4)), stage.tables())
 
 
 def kill_in_every_writing_step(stage: Stage, window: Window) -> None:
