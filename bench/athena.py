@@ -6,7 +6,6 @@ those of this machine and say little of the service.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -19,15 +18,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.history_logs import DAYS, START, obtain_history
 from bench.inputs import Bench, Logs
 from bench.results import Aim, Bound, Findings, Row, Table, Unit
 from flowlake.dbt import REPOSITORY
 from flowlake.lake.athena import AthenaLake
-from flowlake.lake.aws import client
-from flowlake.lake.files import S3Files
 from flowlake.lake.windows import Window
 from flowlake.settings import Arrival, AthenaSettings, Settings, Target, load_settings
 from flowlake.steps import RunContext, Step, StepReport, run_window
@@ -217,7 +214,7 @@ def _run(settings: Settings, window: Window) -> list[Statement]:
 
 def _statements(settings: Settings, began: list[tuple[datetime, str]]) -> Iterator[Statement]:
     lake = AthenaLake(settings)
-    for execution in _executions(lake):
+    for execution in lake.executions(began[0][0]):
         at = execution["Status"]["SubmissionDateTime"].astimezone(UTC)
         steps = [name for since, name in began if since <= at]
         if steps and execution["ResultConfiguration"]["OutputLocation"].startswith(f"{lake.settings.location}/"):
@@ -231,23 +228,12 @@ def _statements(settings: Settings, began: list[tuple[datetime, str]]) -> Iterat
             )
 
 
-def _executions(lake: AthenaLake) -> Iterator[dict[str, Any]]:
-    athena = client("athena")
-    pages = athena.get_paginator("list_query_executions").paginate(WorkGroup=lake.settings.work_group)
-    for page in pages:
-        ids = page["QueryExecutionIds"]
-        if ids:
-            yield from athena.batch_get_query_execution(QueryExecutionIds=ids)["QueryExecutions"]
-
-
 def _inputs(settings: Settings) -> tuple[int, int]:
     """Bytes of the measured hour: of its objects as delivered, and of its rows in staging."""
     lake = AthenaLake(settings)
     hour = MEASURED.hours[0]
     ((raw,),) = lake.query(f"select sum(size) from {lake.table('raw', 'objects')} where arrival_hour = '{hour}'")
     # What the run has added last: delete, then insert.
-    table = lake.glue_table("staging", "stg_flow_logs__lines") or {}
-    place, _, name = str(table["Parameters"]["metadata_location"]).rpartition("/")
-    metadata = json.loads(S3Files(place).read(name) or b"{}")
+    metadata = lake.metadata(lake.glue_table("staging", "stg_flow_logs__lines") or {}) or {}
     newest = next(item for item in metadata["snapshots"] if item["snapshot-id"] == metadata["current-snapshot-id"])
     return int(raw or 0), int(newest["summary"]["added-files-size"])

@@ -41,12 +41,12 @@ class LocalObjects:
         keys = (str(path.relative_to(self._root)) for path in sorted(self._root.rglob("*.gz")))
         yield {"Contents": [{"Key": key} for key in keys if key.startswith(Prefix)]}
 
-    def list_objects_v2(self, *, Bucket: str, Prefix: str, Delimiter: str) -> dict[str, Any]:  # noqa: N803
+    def list_objects_v2(self, *, Bucket: str, Prefix: str, Delimiter: str) -> dict[str, Any]:  # noqa: N803 - likewise
         """The folders right below a prefix."""
         folders = sorted(path for path in (self._root / Prefix).iterdir() if path.is_dir())
         return {"CommonPrefixes": [{"Prefix": f"{path.relative_to(self._root)}/"} for path in folders]}
 
-    def get_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803
+    def get_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803 - likewise
         """An object's content."""
         path = self._root / Key
         return {"Body": path.open("rb"), "ContentLength": path.stat().st_size}
@@ -54,7 +54,7 @@ class LocalObjects:
 
 def main(logs: Path) -> None:
     """Aggregate all records below a folder; the number of flows and of bytes on standard output."""
-    from flowlogs_reader import S3FlowLogsReader, aggregated_records  # type: ignore[import-untyped]
+    from flowlogs_reader import S3FlowLogsReader, aggregated_records  # type: ignore[import-untyped] # it ships no types
 
     reader = S3FlowLogsReader(
         BUCKET,

@@ -135,6 +135,7 @@ def time_tables(runs: Mapping[str, Run]) -> list[Table]:
     models = [name for name in last.nodes if name != TESTS]
     slowest = sorted(models, key=lambda name: -last.nodes[name])[:SHOWN_MODELS]
     shown = {*slowest, TESTS}
+    # mypy cannot infer lambdas with defaults, which bind each turn's name.
     steps = [line(step, lambda one, step=step: one.steps.get(step, 0.0)) for step in last.steps]  # type: ignore[misc]
     steps.append(line("the process in all", lambda one: one.measured.seconds))
     steps.append(line("CPU, user and system", lambda one: one.measured.cpu_seconds))

@@ -14,6 +14,8 @@ it everything works, and the lake grows with every run.
 | `dry_run` | counts what there is to do, with bytes; changes nothing and waits for nobody |
 | `maintain` | does it: merge, move the readers' views to the merged files, expire, remove |
 
+On Athena that is OPTIMIZE of the tables that have small files or deleted rows, VACUUM, and old results of queries.
+
 The report of both stands in their logs and XComs: of each kind what was found, how many bytes that is, what was done.
 
 **Parameters.**

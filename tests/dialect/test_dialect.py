@@ -21,12 +21,11 @@ from typing import Any
 import duckdb
 import pytest
 
-from dialect.raw_layer import AthenaRawLayer
 from flowlake import dbt
 from flowlake.lake.duck import EXTENSIONS, install_extensions
 from flowlake.lake.register import register
 from flowlake.lake.windows import Window
-from flowlake.settings import LakeSettings, Settings, Source
+from flowlake.settings import Arrival, AthenaSettings, LakeSettings, Settings, Source, Target
 from local_athena.queries import Database
 from local_athena.server import LocalAthena
 
@@ -449,11 +448,20 @@ def answers(request: pytest.FixtureRequest, lake: Path) -> Iterator[dict[str, Ca
 
 
 def athena_answers(athena: LocalAthena, lake: Path) -> dict[str, Callable[[], Any]]:
-    """The same of the local Athena, in a database of its own over a copy of the raw layer."""
+    """The same of the local Athena, in databases of its own: the same objects, in a bucket, registered for it."""
     name, location = "dialect", f"s3://{athena.bucket}/dialect"
-    glue = athena.client("glue")
-    glue.create_database(DatabaseInput={"Name": f"{name}_raw"})
-    AthenaRawLayer(athena.client("s3"), glue, location, f"{name}_raw").put(lake / "raw")
+    s3 = athena.client("s3")
+    s3.create_bucket(Bucket="dialect-logs")
+    logs = lake.parent / "logs"
+    for path in logs.rglob("*.log.*"):
+        s3.upload_file(str(path), "dialect-logs", str(path.relative_to(logs)))
+    with pytest.MonkeyPatch.context() as patch:
+        for variable, value in athena.environment.items():
+            patch.setenv(variable, value)
+        source = Source(name="logs", uri="s3://dialect-logs", arrival=Arrival.OBJECT_NAME)
+        target = AthenaSettings(location, name, athena.work_group)
+        registered = Settings((source,), LakeSettings(lake.parent / "athena"), Target.ATHENA, target)
+        assert register(registered, Window.parse("2026-11-20T12", "2026-11-20T13")).readable == 3
     settings = {"FLOWLAKE_DATABASE": name, "FLOWLAKE_LOCATION": location, "FLOWLAKE_WORK_GROUP": athena.work_group}
     prepare, *queries = compile_cases(lake, "athena", {**athena.environment, **settings})
     assert not prepare.strip()

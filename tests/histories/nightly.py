@@ -1,6 +1,7 @@
 """`make nightly`: random histories and kills, each compared with one clean run over the same objects.
 
-    make nightly                   100 histories, half of them with a killed run, and every kill on purpose
+    make nightly                   100 histories, half of them with a killed run, every kill on purpose, and every third
+                                   on Athena: all of these in three days
     make nightly SEED=7 SHARE=0.1  a tenth of it, from a seed of one's own (else the day is the seed)
     make nightly ONLY=7-23         one pair of histories again; ONLY=kill-12 one kill on purpose; athena-3 one on Athena
 
@@ -43,7 +44,10 @@ WORLDS = 50
 
 KILL = "kill-"
 ATHENA = "athena-"
-"""Kills on the local Athena. They are played once, beside SQLite."""
+"""Kills on the local Athena. They are played beside SQLite."""
+
+ATHENA_SHARE = 1 / 3
+"""How much of them: seeds that follow each other, as days do, play the others."""
 
 
 @dataclass(frozen=True)
@@ -158,15 +162,16 @@ PLAYS: Mapping[str, Callable[[str, Callable[[str], None]], tuple[int, int]]] = {
 
 def pieces(seed: int, share: float, *, athena: bool) -> list[str]:
     """Everything to do, or an even share of it that depends on the seed."""
-    worlds = [f"{seed}-{number}" for number in range(max(1, round(WORLDS * share)))]
-    kinds = {KILL: len(POINTS), ATHENA: len(POINTS_ATHENA) if athena else 0}
-    return worlds + [f"{kind}{number}" for kind, among in kinds.items() for number in _share(seed, share, among)]
+    on_athena = _share(seed, share * ATHENA_SHARE, len(POINTS_ATHENA)) if athena else []
+    return [
+        *(f"{ATHENA}{number}" for number in on_athena),
+        *(f"{seed}-{number}" for number in range(max(1, round(WORLDS * share)))),
+        *(f"{KILL}{number}" for number in _share(seed, share, len(POINTS))),
+    ]
 
 
 def _share(seed: int, share: float, among: int) -> list[int]:
-    return sorted(
-        {int((seed + index / share) % among) for index in range(max(1, round(among * share)))} if among else ()
-    )
+    return sorted({int((seed + index / share) % among) for index in range(max(1, round(among * share)))})
 
 
 def has_athena() -> bool:

@@ -67,7 +67,7 @@ def get_partitions(response: GlueResponse) -> ActionResult:
     segment = response.parameters.get("Segment")
     if segment is None:
         return answer
-    result: dict[str, Any] = answer.result  # type: ignore[assignment]
+    result: dict[str, Any] = answer.result  # type: ignore[assignment] # moto does not say
     number, total = segment["SegmentNumber"], segment["TotalSegments"]
     return ActionResult(result | {"Partitions": result["Partitions"][number::total]})
 
@@ -124,7 +124,7 @@ def install_overlay() -> None:
     """Give moto's Glue what it lacks, in this process."""
     for name, answer in OVERLAY.items():
         setattr(GlueResponse, name, answer)
-    utils._cast = cast_partition_value  # type: ignore[assignment]
+    utils._cast = cast_partition_value  # type: ignore[assignment] # returns more types
 
 
 def set_arrival(bucket: str, key: str, seconds: int) -> None:

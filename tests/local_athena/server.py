@@ -71,7 +71,7 @@ class LocalAthena:
     def client(self, service: str) -> Any:
         """A boto3 client of it, whatever the environment says."""
         return boto3.client(
-            service,  # type: ignore[call-overload]
+            service,  # type: ignore[call-overload] # one overload a service
             region_name=self.region,
             endpoint_url=self.athena if service == "athena" else self.aws,
             aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],

@@ -280,8 +280,8 @@ class TestMetadata:
             f"location '{database.location('t')}'"
         )
         client = database.client
-        names = [one["Name"] for one in client.list_databases(CatalogName="AwsDataCatalog")["DatabaseList"]]
-        assert database.name in names
+        pages = client.get_paginator("list_databases").paginate(CatalogName="AwsDataCatalog")
+        assert database.name in [one["Name"] for page in pages for one in page["DatabaseList"]]
         found = client.get_table_metadata(CatalogName="awsdatacatalog", DatabaseName=database.name, TableName="t")
         table = found["TableMetadata"]
         assert table["Columns"] == [

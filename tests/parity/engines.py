@@ -16,22 +16,7 @@ from typing import Any
 
 from parity.compare import Row, Table
 
-DUCKDB_KINDS = {
-    "boolean": "truth",
-    **dict.fromkeys(("tinyint", "smallint", "integer", "bigint", "hugeint"), "whole number"),
-    "decimal": "decimal",
-    "double": "float",
-    "varchar": "text",
-    "date": "date",
-    "timestamp": "moment",
-    "timestamp with time zone": "moment with a zone",
-    "blob": "bytes",
-    "list": "list",
-    "map": "map",
-    "struct": "record",
-}
-
-ATHENA_KINDS = {
+KINDS = {
     "boolean": "truth",
     **dict.fromkeys(("tinyint", "smallint", "integer", "bigint"), "whole number"),
     "decimal": "decimal",
@@ -40,11 +25,12 @@ ATHENA_KINDS = {
     "date": "date",
     "timestamp": "moment",
     "timestamp with time zone": "moment with a zone",
-    "varbinary": "bytes",
-    "array": "list",
     "map": "map",
-    "row": "record",
 }
+"""What both engines call alike."""
+
+DUCKDB_KINDS = {**KINDS, "hugeint": "whole number", "blob": "bytes", "list": "list", "struct": "record"}
+ATHENA_KINDS = {**KINDS, "varbinary": "bytes", "array": "list", "row": "record"}
 
 NESTED = ("list", "map", "record")
 
@@ -73,7 +59,7 @@ def plain(value: Any) -> Hashable:
         return tuple(sorted((str(key), plain(item)) for key, item in value.items()))
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else value.normalize()
-    return value  # type: ignore[no-any-return]
+    return value  # type: ignore[no-any-return] # what is left is hashable as it is
 
 
 def read_duckdb(connection: Any, source: str) -> Table:

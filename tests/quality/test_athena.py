@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,20 +16,7 @@ from flowlake.quality.suites import REPORT_TOTALS, TABLES
 from flowlake.settings import AthenaSettings, Settings, Target
 from local_athena.queries import Database
 from local_athena.server import LocalAthena
-
-
-def _sibling(name: str) -> Any:
-    """A module beside this one: under importlib import mode tests are in no package."""
-    spec = importlib.util.spec_from_file_location(f"quality_{name}", Path(__file__).with_name(f"{name}.py"))
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-cases = _sibling("cases")
+from quality import cases
 
 WINDOW = Window.parse("2026-11-20T12", "2026-11-20T13")
 SCHEMAS = {
@@ -105,7 +89,7 @@ class Copy:
         self._copy_objects(lake)
 
     def report(self, layer: Layer, window: Window = WINDOW, **gates: object) -> GateReport:
-        settings = replace(self.settings, gates=replace(self.settings.gates, **gates))  # type: ignore[arg-type]
+        settings = replace(self.settings, gates=replace(self.settings.gates, **gates))  # type: ignore[arg-type] # of any kind
         return validate(settings, window, layer)
 
     def drop(self, schema: str, table: str) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,20 +11,8 @@ from flowlake.lake.windows import Window
 from flowlake.quality.report import GateReport, Layer
 from flowlake.quality.suites import REPORT_TOTALS, marts_checks, staging_checks
 from flowlake.settings import Gates, Severity
+from quality import cases
 
-
-def _sibling(name: str) -> Any:
-    """A module beside this one: under importlib import mode tests are in no package."""
-    spec = importlib.util.spec_from_file_location(f"quality_{name}", Path(__file__).with_name(f"{name}.py"))
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-cases = _sibling("cases")
 ALL = [(group, case) for group in cases.GROUPS for case in group.cases]
 
 

@@ -21,7 +21,7 @@ class Glue:
         self.answers = list(answers)
         self.batches: list[list[str]] = []
 
-    def batch_delete_partition(self, *, PartitionsToDelete: list[dict[str, Any]], **_: Any) -> dict[str, Any]:  # noqa: N803
+    def batch_delete_partition(self, *, PartitionsToDelete: list[dict[str, Any]], **_: Any) -> dict[str, Any]:  # noqa: N803 - Glue's
         self.batches.append([one["Values"][1] for one in PartitionsToDelete])
         codes = self.answers.pop(0) if self.answers else {}
         errors = [

@@ -26,7 +26,13 @@ def test_a_text_that_is_no_number_still_makes_its_record_malformed(tmp_path: Pat
     assert found == {"bytes": [12, 7, None, None, -1, -1, -1, -1, 10**18 - 1, -1, -1, -1]}
 
 
-def test_an_unknown_column_keeps_its_type_and_loses_what_that_cannot_hold(tmp_path: Path) -> None:
+def test_an_unknown_column_is_text_whatever_the_first_object_says(tmp_path: Path) -> None:
+    assert RecordColumns({}).types({"new": "bigint", "Other": None}) == {"new": "string", "Other": "string"}
+    assert copied(tmp_path, {}, srcaddr=["a", "b"], new=[1, 2])["new"] == ["1", "2"]
+    assert copied(tmp_path, {}, srcaddr=["a", "b"], new=["007", "x"])["new"] == ["007", "x"]
+
+
+def test_an_unknown_column_that_the_table_has_as_numbers_loses_what_is_none(tmp_path: Path) -> None:
     assert copied(tmp_path, {"new": "bigint"}, srcaddr=["a", "b"], new=["1", "x"])["new"] == [1, None]
     assert copied(tmp_path, {"new": "string"}, srcaddr=["a"], new=[1])["new"] == ["1"]
 

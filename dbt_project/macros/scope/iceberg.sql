@@ -34,8 +34,8 @@
 
 {#-
   A query whose steps that are marked as kept are tables: each is computed once, with all that stands before it. Returns
-  the query that reads them instead, and the tables, for the caller to drop. They are named after the run's window, so
-  that runs of different windows keep apart, and the next run over this one drops what a killed run left.
+  the query that reads them instead, and the tables, for the caller to drop. They are named after the run's window: the
+  next run over it drops what a killed run left, and so does maintenance where there is none.
 -#}
 {% macro kept_steps(sql) -%}
     {%- set state = namespace(text="", depth=0, step=none, start=0) -%}
@@ -50,10 +50,7 @@
             {%- if token == ")" and state.depth == 0 and state.step is not none -%}
                 {%- set kept = kept_table(state.step) -%}
                 {%- do tables.append(kept) -%}
-                {%- do drop_relation_glue(kept) -%}
-                {%- set location = adapter.generate_s3_location(kept, target.s3_data_dir, target.s3_data_naming) -%}
-                {#- What was stopped may have left files without a table, and no table is made where files lie. -#}
-                {%- do adapter.delete_from_s3(location) -%}
+                {%- set location = emptied_location(kept) -%}
                 {% call statement("keep_" ~ state.step) -%}
                     create table {{ kept }} with (
                         table_type = 'iceberg', is_external = false, format = 'parquet', write_compression = 'zstd',
@@ -68,6 +65,14 @@
         {%- endif -%}
     {%- endfor -%}
     {{ return({"sql": state.text, "tables": tables}) }}
+{%- endmacro %}
+
+{#- Where a kept table will lie, with nothing there: what was stopped may have left a table, or files without one. -#}
+{% macro emptied_location(kept) -%}
+    {%- do drop_relation_glue(kept) -%}
+    {%- set location = adapter.generate_s3_location(kept, target.s3_data_dir, target.s3_data_naming) -%}
+    {%- do adapter.delete_from_s3(location) -%}
+    {{ return(location) }}
 {%- endmacro %}
 
 {% macro kept_table(step) -%}

@@ -86,7 +86,7 @@
     {% if slices | length > 1 %}
         {%- set kept = kept_table("rows") -%}
         {%- do query.tables.append(kept) -%}
-        {%- do drop_relation_glue(kept) -%}
+        {%- do emptied_location(kept) -%}
         {%- do create_iceberg_table(kept) -%}
         {% call statement("keep_rows") -%}
             insert into {{ kept }} ({{ names }})

@@ -5,6 +5,7 @@ The names of schemas are those of the design (`core`, `ops`, ...); `AthenaSettin
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import time
@@ -12,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from flowlake.errors import FlowlakeError
 from flowlake.lake.aws import athena_settings, aws_errors, client, error_code, pages
+from flowlake.lake.files import S3Files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
     from flowlake.settings import Settings
@@ -23,7 +25,6 @@ log = logging.getLogger(__name__)
 
 _POLL_SECONDS = (0.1, 0.2, 0.3, 0.5, 1.0)
 """How long to wait before each look at a statement; the last one from then on."""
-
 
 _COMMIT_SECONDS = 5.0
 """What the commit of a statement may take that was stopped in its last moment: one file in S3, one call of Glue."""
@@ -107,7 +108,7 @@ class AthenaLake:
             AwsError: Athena cannot be reached, or refuses.
         """
         with aws_errors("end the statements of a run that is gone"):
-            under_way = [found for found in self._submitted(since) if self._is_unfinished_write(found)]
+            under_way = [found for found in self.executions(since) if self._is_unfinished_write(found)]
             for found in under_way:
                 # DDL takes a moment, and may leave half of what it does; what has not begun can be stopped always.
                 is_brief = found["StatementType"] == "DDL" and "SELECT" not in str(found.get("SubstatementType"))
@@ -121,8 +122,11 @@ class AthenaLake:
             time.sleep(_COMMIT_SECONDS)
         return len(under_way)
 
-    def _submitted(self, since: datetime) -> Iterator[dict[str, Any]]:
-        """The work group's executions since a moment. Athena lists the newest first."""
+    def executions(self, since: datetime) -> Iterator[dict[str, Any]]:
+        """The work group's executions since a moment, and some before it: Athena lists the newest first.
+
+        Whoever lets the SDK's own errors out of here has to name what was asked (`aws_errors`).
+        """
         listing = self._athena.get_paginator("list_query_executions")
         for page in listing.paginate(WorkGroup=self.settings.work_group, PaginationConfig={"PageSize": _ASKED_AT_ONCE}):
             ids = page["QueryExecutionIds"]
@@ -196,6 +200,15 @@ class AthenaLake:
                 if error_code(error) == "EntityNotFoundException":
                     return []
                 raise
+
+    def metadata(self, table: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The metadata of an Iceberg table, to which what Glue holds of it points: its snapshots, without a query.
+
+        None where it is no Iceberg table, or its metadata is gone. Raises AwsError.
+        """
+        folder, _, name = str(table.get("Parameters", {}).get("metadata_location", "")).rpartition("/")
+        content = S3Files(folder).read(name) if folder.startswith("s3://") else None
+        return None if content is None else dict(json.loads(content))
 
     def ensure_databases(self, names: Sequence[str]) -> None:
         """Make the Glue databases of schemas where they are missing. Raises AwsError."""

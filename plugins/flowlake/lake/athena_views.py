@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from flowlake.lake.athena import AthenaLake
-from flowlake.lake.files import S3Files, open_files
+from flowlake.lake.files import open_files
 from flowlake.lake.ledger import blocking_hours, open_ledger
 from flowlake.lake.publish import HoursBlock, Published, PublishedTable, PublishError, published_tables
 
@@ -140,7 +140,7 @@ def published_snapshots(settings: Settings) -> Mapping[str, int]:
 
 
 def _newest_snapshot(lake: AthenaLake, table: PublishedTable) -> int:
-    """The snapshot that a table has now, from the metadata that Glue points to: no query, no scan."""
+    """The snapshot that a table has now."""
     source = _SOURCE.search(table.source)
     if source is None:
         raise PublishError(f"{table.source} is no table's name")
@@ -148,12 +148,10 @@ def _newest_snapshot(lake: AthenaLake, table: PublishedTable) -> int:
     found = lake.glue_table(schema, source[2])
     if found is None:
         raise PublishError(f"there is no table {table.source}: run the step build_marts first")
-    place = str(found.get("Parameters", {}).get("metadata_location", ""))
-    folder, _, name = place.rpartition("/")
-    metadata = S3Files(folder).read(name) if folder.startswith("s3://") else None
+    metadata = lake.metadata(found)
     if metadata is None:
-        raise PublishError(f"{table.source} is no Iceberg table, or its metadata {place!r} is gone")
-    snapshot = json.loads(metadata).get("current-snapshot-id", -1)
+        raise PublishError(f"{table.source} is no Iceberg table, or its metadata is gone")
+    snapshot = metadata.get("current-snapshot-id", -1)
     if snapshot is None or snapshot < 0:
         raise PublishError(f"{table.source} has no snapshot: run the step build_marts first")
     return int(snapshot)

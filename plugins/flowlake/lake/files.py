@@ -124,14 +124,7 @@ class S3Files:
 
     def read(self, path: str) -> bytes | None:
         """See `Files`. Raises AwsError."""
-        with aws_errors(f"read {self.uri(path)}"):
-            try:
-                content: bytes = self._s3.get_object(Bucket=self._bucket, Key=self._prefix + path)["Body"].read()
-            except self._s3.exceptions.ClientError as error:
-                if error_code(error) in ("NoSuchKey", "404"):
-                    return None
-                raise
-            return content
+        return self.read_version(path)[0]
 
     def write(self, path: str, content: bytes, *, alone: bool = False) -> None:
         """See `Files`. Raises AwsError."""

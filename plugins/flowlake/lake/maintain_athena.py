@@ -6,7 +6,6 @@ is ever deleted here, and no snapshot that people read is let go (docs/adr/0018-
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from dataclasses import dataclass
@@ -158,28 +157,25 @@ def _tables(settings: Settings) -> list[_Table]:
             for table in lake.glue_tables(schema):
                 # Of a published table the view has its name; other schemas publish nothing.
                 pinned = pins.get(table["Name"]) if schema in _PUBLISHED else None
-                described = _describe(schema, table, pinned)
+                described = _describe(lake, schema, table, pinned)
                 if described is not None:
                     found.append(described)
     return found
 
 
-def _describe(schema: str, table: Mapping[str, Any], pinned: int | None) -> _Table | None:
-    place = str(table.get("Parameters", {}).get("metadata_location", ""))
-    folder, _, name = place.rpartition("/")
-    content = S3Files(folder).read(name) if folder.startswith("s3://") else None
-    if content is None:
+def _describe(lake: AthenaLake, schema: str, table: Mapping[str, Any], pinned: int | None) -> _Table | None:
+    metadata = lake.metadata(table)
+    if metadata is None:
         return None
-    metadata = json.loads(content)
     snapshots = {snapshot["snapshot-id"]: snapshot for snapshot in metadata.get("snapshots", [])}
-    current = metadata.get("current-snapshot-id")
+    current = int(metadata.get("current-snapshot-id") or -1)
     if current not in snapshots:
         return None
     summary = snapshots[current].get("summary", {})
     return _Table(
         schema=schema,
         name=str(table["Name"]),
-        snapshot=int(current),
+        snapshot=current,
         made_at={
             int(number): datetime.fromtimestamp(snapshot["timestamp-ms"] / 1000, UTC)
             for number, snapshot in snapshots.items()
@@ -203,7 +199,7 @@ def _follow(settings: Settings, lake: AthenaLake, found: _Found, rewritten: list
     for table in rewritten:
         if table.pinned is None or not table.shows_newest or blocking:
             continue
-        fresh = _describe(table.schema, lake.glue_table(table.schema, table.name) or {}, table.pinned)
+        fresh = _describe(lake, table.schema, lake.glue_table(table.schema, table.name) or {}, table.pinned)
         if fresh is not None and fresh.snapshot != table.snapshot:
             move_view(lake, table.name, fresh.snapshot)
             moved += 1

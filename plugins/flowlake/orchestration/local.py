@@ -344,7 +344,7 @@ def _start(airflow: LocalAirflow) -> None:
             # Their log servers would listen on all interfaces; the api server reads the same files from the disk.
             command.append("--skip-serve-logs")
         with (airflow.log_folder / f"{name}.log").open("w") as output:
-            started = subprocess.Popen(  # noqa: S603
+            started = subprocess.Popen(  # noqa: S603 - as above
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import psutil  # type: ignore[import-untyped] # it ships no types
 from airflow.sdk import BaseOperator  # noqa: TID253 - this package is where Airflow is imported
-from airflow.sdk.bases.operator import chain  # noqa: TID253
-from airflow.sdk.exceptions import (  # noqa: TID253
+from airflow.sdk.bases.operator import chain  # noqa: TID253 - likewise
+from airflow.sdk.exceptions import (  # noqa: TID253 - likewise
     AirflowException,
     AirflowFailException,
     AirflowSkipException,

@@ -1,8 +1,7 @@
 -- One row per event hour that this run restates: the hours that its window touches or ever touched; the hours of
--- interfaces and flow logs of which something was learnt that changes what their earlier records mean, or, of a
--- gateway,
--- what anyone's records of its address mean; and the hours of other windows that were begun and are not validated, so
--- that whichever gate comes next looks at those too.
+-- interfaces and flow logs of which something was learnt that changes what their earlier records mean (of a gateway,
+-- what anyone's records of its address mean); and the hours of other windows that were begun and are not validated,
+-- so that whichever gate comes next looks at those too.
 {{ config(materialized="replaced", replaces="everything") }}
 
 with touched as (select arrival_hour, event_hour from {{ ref("int_hours__touched") }})
