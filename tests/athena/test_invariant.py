@@ -24,15 +24,14 @@ from flowlake.lake.windows import Window
 from flowlake.settings import Settings
 from flowlake.steps import GateFailed, run_step
 from histories.killing import Kill
-from histories.shared_dbt import shared_dbt
 from histories.world import make_world
 from local_athena.server import LocalAthena
+from shared_dbt.start import shared_dbt
 
 
 @pytest.fixture
 def stage(surroundings: LocalAthena, tmp_path: Path) -> Iterator[Stage]:
-    (tmp_path / "dbt").mkdir()
-    with shared_dbt(tmp_path / "dbt"):
+    with shared_dbt():
         yield Stage(surroundings, tmp_path, make_world(SEED), "invariant")
     surroundings.clear_faults()
 

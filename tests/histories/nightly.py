@@ -5,7 +5,8 @@
     make nightly SEED=7 SHARE=0.1  a tenth of it, from a seed of one's own (else the day is the seed)
     make nightly ONLY=7-23         one pair of histories again; ONLY=kill-12 one kill on purpose; athena-3 one on Athena
 
-Each line names what to give ONLY. Ends with 1 at the first that fails, says what to type, and keeps its folder.
+Each line names what to give ONLY. Of one that fails it says what to type, keeps the folder, and ends with 1 when all
+others have been played.
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ from athena.points import KillStage
 from histories.history import History, clean_run, plan
 from histories.lakes import assert_same_contents, contents
 from histories.points import POINTS, Stage
-from histories.shared_dbt import shared_dbt
 from histories.world import make_world
 from local_athena.parts import MissingPartError, installation
 from local_athena.server import LocalAthena, local_athena
 from postgres import Postgres, start_postgres
+from shared_dbt.start import shared_dbt
 
 WORLDS = 50
 """Sets of objects. Two histories of each are compared with one clean run: one undisturbed, one with a killed run."""
@@ -102,8 +103,7 @@ def start_process(folder: str, server: Postgres | None, athena: LocalAthena | No
     Finalize(None, resources.close, exitpriority=1)
     mine = Path(folder) / str(os.getpid())
     mine.mkdir()
-    # The path of a socket has to be short.
-    resources.enter_context(shared_dbt(Path(resources.enter_context(tempfile.TemporaryDirectory()))))
+    resources.enter_context(shared_dbt())
     bench = Bench(mine, server, athena, count())
 
 
@@ -226,17 +226,20 @@ def main() -> int:
 
 
 def report(outcomes: Iterator[Outcome], expected: int, catalog: str) -> bool:
-    """Say how each piece ended, until one ends badly; whether none did."""
-    started, histories, kills = time.monotonic(), 0, 0
+    """Say how each piece ended; whether none ended badly."""
+    started, histories, kills, failed = time.monotonic(), 0, 0, []
     for number, outcome in enumerate(outcomes, start=1):
         say(f"[{number}/{expected}] {outcome.name}: {outcome.told[0]} ({outcome.seconds:.0f} s)")
         if outcome.problem:
             again = f"make nightly ONLY={outcome.name} CATALOG={catalog}"
             say("\n".join([*(f"  {line}" for line in outcome.told), outcome.problem, f"to see it again: {again}"]))
-            return False
+            failed.append(outcome.name)
+            continue
         histories, kills = histories + outcome.histories, kills + outcome.kills
-    say(f"{histories} histories and {kills} kills, all as clean runs leave them, in {time.monotonic() - started:.0f} s")
-    return True
+    say(f"{histories} histories and {kills} kills as clean runs leave them, in {time.monotonic() - started:.0f} s")
+    if failed:
+        say(f"{len(failed)} of {expected} pieces failed: {','.join(failed)}")
+    return not failed
 
 
 def say(line: str) -> None:

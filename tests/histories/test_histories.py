@@ -15,15 +15,15 @@ from histories.history import Arrive, History, Run, clean_run, plan
 from histories.killing import Kill
 from histories.lakes import DifferentLakesError, assert_same_contents, contents
 from histories.points import MODELS, POINTS, Stage, begins
-from histories.shared_dbt import shared_dbt
 from histories.world import make_world
+from shared_dbt.start import shared_dbt
 
 SEED = "3"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _one_dbt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with shared_dbt(tmp_path_factory.mktemp("dbt")):
+def _one_dbt() -> Iterator[None]:
+    with shared_dbt():
         yield
 
 

@@ -18,6 +18,7 @@ from flowlake.lake.overtaken import advance
 from flowlake.lake.windows import Window
 from flowlake.settings import Settings, load_settings
 from flowlake.steps import RunContext, StepReport, run_step, run_window
+from shared_dbt.start import shared_dbt
 
 BOOKKEEPING = {("intermediate", "int_hours__restated"), ("ops", "windows")}
 """Tables that say what the last run did; every other one must not depend on which runs led to it."""
@@ -34,7 +35,12 @@ class Lake:
         return RunContext(overrides.pop("settings", self.settings), Window.parse(start, end), "test", **overrides)
 
     def run(self, start: str, end: str, **overrides: Any) -> list[StepReport]:
-        return run_window(self.context(start, end, **overrides))
+        with shared_dbt():
+            return run_window(self.context(start, end, **overrides))
+
+    def step(self, name: str, context: RunContext) -> StepReport:
+        with shared_dbt():
+            return run_step(name, context)
 
     def build(self, start: str, end: str) -> list[StepReport]:
         """Every step that writes tables, without publishing; the hours count as validated, as if their gates passed.
@@ -42,11 +48,11 @@ class Lake:
         While an hour is not validated every other run restates its event hours, whatever else the run would restate.
         """
         context = self.context(start, end)
-        reports = [run_step(step, context) for step in ("register", "build_staging")]
+        reports = [self.step(step, context) for step in ("register", "build_staging")]
         window = reports[-1].window or context.window
         with connect(self.settings, read_only=False) as connection:
             mark_staging(connection, window, StagingState.PASSED, context.run_id)
-        reports.append(run_step("build_marts", context))
+        reports.append(self.step("build_marts", context))
         with connect(self.settings, read_only=False) as connection:
             mark_hours(connection, window, HourState.VALIDATED, context.run_id)
             forget_pending_restatements(self.settings, connection)

@@ -17,6 +17,7 @@ from flowlake.settings import Settings, load_settings
 from flowlake.steps import RunContext, run_window
 from parity.compare import Table
 from parity.engines import AthenaReader, read_duckdb
+from shared_dbt.start import shared_dbt
 
 LEFT_OUT = {
     "raw.objects": ("read_path",),  # where an engine reads an object: a local copy, or S3 itself
@@ -34,7 +35,8 @@ class Lake:
     settings: Settings
 
     def run(self, window: Window) -> None:
-        run_window(RunContext(self.settings, window, "parity"))
+        with shared_dbt():
+            run_window(RunContext(self.settings, window, "parity"))
 
     @property
     def models(self) -> Mapping[str, str]:

@@ -17,6 +17,7 @@ from flowlake.lake.ledger import StagingState, mark_staging
 from flowlake.lake.windows import Window
 from flowlake.settings import LakeSettings, Settings, Source
 from flowlake.steps import RunContext, run_step
+from shared_dbt.start import shared_dbt
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
@@ -50,7 +51,8 @@ class HandmadeLake:
             if step == "build_marts":
                 with connect(self.settings, read_only=False) as connection:
                     mark_staging(connection, window, StagingState.PASSED, "test")
-            run_step(step, RunContext(self.settings, window, "test"))
+            with shared_dbt():
+                run_step(step, RunContext(self.settings, window, "test"))
 
     def rows(self, query: str, parameters: list[object] | None = None) -> list[tuple[Any, ...]]:
         """What a query answers."""

@@ -22,6 +22,7 @@ from flowlake.lake.windows import Window
 from flowlake.sample import SampleSpec, generate
 from flowlake.settings import load_settings
 from flowlake.steps import RunContext, run_step
+from shared_dbt.start import shared_dbt
 
 EDGES = "(select *, cast(event_hour as date) as event_date from flowlake.fct_edges where is_counted)"
 
@@ -44,10 +45,12 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyCo
     ):
         context = RunContext(settings, window, "test")
         for step in ("register", "build_staging"):
-            run_step(step, context)
+            with shared_dbt():
+                run_step(step, context)
         with connect(settings, read_only=False) as connection:
             mark_staging(connection, window, StagingState.PASSED, "test")
-        run_step("build_marts", context)
+        with shared_dbt():
+            run_step("build_marts", context)
         with connect(settings, read_only=False) as connection:
             mark_hours(connection, window, HourState.VALIDATED, "test")
     publish(settings, manifest_path(settings, "marts"))

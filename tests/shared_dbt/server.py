@@ -21,6 +21,9 @@ from dbt.cli.main import dbtRunner
 PARSED_BY = ("--project-dir", "--profiles-dir", "--target", "--vars")
 """The options on which a parsed project depends, beside the path of the lake: sources hold it."""
 
+KEPT = 8
+"""Parsed projects; each is some ten megabytes."""
+
 manifests: dict[tuple[str, ...], object] = {}
 
 
@@ -60,6 +63,8 @@ def parsed(request: dict) -> object:
         result = dbtRunner().invoke(["--quiet", "parse", *(f"{name}={value}" for name, value in options.items())])
         # A project that does not parse is for the child to say, in dbt's own words.
         manifests[key] = result.result if result.success else None
+        for oldest in list(manifests)[:-KEPT]:
+            del manifests[oldest]
     return manifests[key]
 
 
