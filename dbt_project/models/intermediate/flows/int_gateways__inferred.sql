@@ -56,56 +56,43 @@ with
             suspects on speakers.arrival_hour = suspects.arrival_hour and speakers.interface_id = suspects.interface_id
     ),
 
-    devices as (
-        select device_id, {{ in_networks(device_address("device_id"), var("internal_cidrs")) }} as is_internal
-        from
-            (
-                select src_device_id as device_id
-                from legs
-                union
-                select dst_device_id
-                from legs
-            ) as endpoints
+    -- Where the far ends are, row by row: to look each of them up in a list reads all legs once more for either side.
+    placed_legs as (
+        select
+            *,
+            {{ in_networks(device_address("src_device_id"), var("internal_cidrs")) }} as is_from_inside,
+            {{ in_networks(device_address("dst_device_id"), var("internal_cidrs")) }} as is_to_inside
+        from legs
     ),
 
     -- With pkt_* fields the inner leg carries its real endpoints, so neither of them is the gateway's own.
     sorted_legs as (
         select
-            legs.arrival_hour,
-            legs.interface_id,
-            legs.protocol,
-            legs.service_port,
+            arrival_hour,
+            interface_id,
+            protocol,
+            service_port,
             sum(
                 case
-                    when
-                        src_role = 'client'
-                        and not is_from_own
-                        and sources.is_internal
-                        and (is_to_own or not destinations.is_internal)
+                    when src_role = 'client' and not is_from_own and is_from_inside and (is_to_own or not is_to_inside)
                     then packets
                     else 0
                 end
             ) as in_from_inside,
             sum(
-                case when src_role = 'client' and is_from_own and not destinations.is_internal then packets else 0 end
+                case when src_role = 'client' and is_from_own and not is_to_inside then packets else 0 end
             ) as out_to_outside,
             sum(
-                case when src_role = 'server' and is_to_own and not sources.is_internal then packets else 0 end
+                case when src_role = 'server' and is_to_own and not is_from_inside then packets else 0 end
             ) as in_from_outside,
             sum(
                 case
-                    when
-                        src_role = 'server'
-                        and not is_to_own
-                        and destinations.is_internal
-                        and (is_from_own or not sources.is_internal)
+                    when src_role = 'server' and not is_to_own and is_to_inside and (is_from_own or not is_from_inside)
                     then packets
                     else 0
                 end
             ) as out_to_inside
-        from legs
-        inner join devices as sources on legs.src_device_id = sources.device_id
-        inner join devices as destinations on legs.dst_device_id = destinations.device_id
+        from placed_legs
         group by 1, 2, 3, 4
     )
 
