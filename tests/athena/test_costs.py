@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -103,6 +104,9 @@ def test_a_run_beyond_its_budget_is_stopped_and_so_is_its_next_step(
         with noted(limited, BUILD):
             lake.run("select 1")
             lake.run("select 2")
+            deadline = time.monotonic() + 60
+            while "athena.budget.run_dollars allows" not in caplog.text and time.monotonic() < deadline:
+                time.sleep(0.1)
             with pytest.raises(AthenaError, match="cancelled"):
                 lake.run(HEAVY)
 

@@ -79,9 +79,11 @@ class Athena:
         if operation not in self.operations:
             raise ApiError("UnknownOperationException", f"the local Athena does not know {operation}")
         try:
-            return self.operations[operation](request)
+            answer = self.operations[operation](request)
         except KeyError as error:
             raise invalid(f"1 validation error detected: Value null at {error} must not be null") from error
+        self.faults.call(operation, is_done=True)
+        return answer
 
     # Executions
 

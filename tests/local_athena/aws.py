@@ -13,6 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 from moto.core.responses import ActionResult
 from moto.glue import utils
@@ -22,10 +23,13 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from moto.s3.models import s3_backends
 from werkzeug.serving import make_server
 
+from local_athena.faults import ApiError, Faults
+
 ACCOUNT = "123456789012"
 """Whose everything is, for moto."""
 
 ARRIVALS_PATH = "/local/arrivals"
+FAULTS_PATH = "/local/faults"
 
 _changes = threading.Lock()
 
@@ -133,15 +137,62 @@ def set_arrival(bucket: str, key: str, seconds: int) -> None:
     s3.get_object(bucket, key).last_modified = datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
 
 
+def operation_of(environ: dict[str, Any]) -> str:
+    """The name of a call of Glue or S3: `UpdateTable`, `PutObject`."""
+    if target := environ.get("HTTP_X_AMZ_TARGET"):
+        return str(target).rpartition(".")[2]
+    kind = "Object" if environ["PATH_INFO"].strip("/").count("/") else "Bucket"
+    return f"{environ['REQUEST_METHOD'].capitalize()}{kind}"
+
+
+def refusal(error: ApiError, environ: dict[str, Any]) -> tuple[str, bytes]:
+    """An error as Glue (JSON) or S3 (XML) says it: the type of its content, and that."""
+    if "HTTP_X_AMZ_TARGET" in environ:
+        return "application/x-amz-json-1.1", json.dumps({"__type": error.name, "message": str(error)}).encode()
+    text = f"<Error><Code>{escape(error.name)}</Code><Message>{escape(str(error))}</Message></Error>"
+    return "application/xml", text.encode()
+
+
 class Application(DomainDispatcherApplication):
-    """moto, and a path beside it for what tests want and AWS has no call for."""
+    """moto, with errors on demand, and a path beside it for what tests want and AWS has no call for."""
+
+    faults = Faults()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
-        if environ["PATH_INFO"] != ARRIVALS_PATH:
-            return super().__call__(environ, start_response)
-        set_arrival(**json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))))
+        path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
+        if path == ARRIVALS_PATH:
+            set_arrival(**_body(environ))
+        elif path == FAULTS_PATH and method == "POST":
+            self.faults.add(_body(environ))
+        elif path == FAULTS_PATH:
+            self.faults.clear()
+        else:
+            return self.answer(environ, start_response)
         start_response("200 OK", [("Content-Length", "0")])
         return [b""]
+
+    def answer(self, environ: dict[str, Any], start_response: Any) -> Any:
+        """What moto says, unless a fault is due, before or after."""
+        operation = operation_of(environ)
+        try:
+            self.faults.call(operation)
+            if not self.faults.has_lost(operation):
+                return super().__call__(environ, start_response)
+            for _ in super().__call__(environ, lambda *_, **__: None):
+                pass
+            self.faults.call(operation, is_done=True)
+        except ApiError as error:
+            kind, content = refusal(error, environ)
+            # A body that was not read would be taken for the next call.
+            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            head = [("Content-Type", kind), ("Content-Length", str(len(content)))]
+            start_response(f"{error.status} {error.name}", head)
+            return [content]
+        raise AssertionError(operation)
+
+
+def _body(environ: dict[str, Any]) -> Any:
+    return json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
 
 
 class Handler(MotoRequestHandler):
