@@ -106,7 +106,10 @@ def estimate(settings: Settings, window: Window) -> Estimate:
         raise EstimateError("--estimate is about what Athena scans: on the target duckdb nothing is paid for")
     planned = plan(settings, window)
     since = f"{datetime.now(UTC) - timedelta(days=DAYS):%Y-%m-%d}"
-    past = [PastRun(*(int(value) for value in row)) for row in read_rows(settings, _RUNS.replace("{since}", since))]
+    past = [
+        PastRun(*(int(value) for value in row))
+        for row in read_rows(settings, _RUNS.replace("{since}", since), asked=True)
+    ]
     if not past:
         raise EstimateError(
             f"no run of the last {DAYS} days has succeeded, by which this one could be estimated: run one hour first"

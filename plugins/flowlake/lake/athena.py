@@ -54,9 +54,13 @@ class AthenaError(FlowlakeError):
 class AthenaLake:
     """The lake's tables on Athena, for statements one at a time."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Nothing is asked of any service yet. Raises AwsError when there is no region."""
+    def __init__(self, settings: Settings, *, asked: bool = False) -> None:
+        """Nothing is asked of any service yet. Raises AwsError when there is no region.
+
+        `asked`: what is run is no part of a run's work, but what somebody asks beside it.
+        """
         self.settings = athena_settings(settings)
+        self._results = self.settings.asked_results if asked else self.settings.results
         self._athena = client("athena")
         self._glue = client("glue")
 
@@ -75,7 +79,7 @@ class AthenaLake:
             started = self._athena.start_query_execution(
                 QueryString=statement,
                 WorkGroup=self.settings.work_group,
-                ResultConfiguration={"OutputLocation": self.settings.results},
+                ResultConfiguration={"OutputLocation": self._results},
             )
             execution_id = str(started["QueryExecutionId"])
             try:

@@ -1,4 +1,4 @@
-"""What statements cost on Athena: the ledger `ops.query_costs`, and budgets.
+"""What statements cost on Athena: the ledger `ops.query_costs`, and budgets (docs/adr/0019-query-costs.md).
 
 Everything comes from Athena's own account of its executions, so a statement counts whoever sent it: dbt, a gate, or
 flowlake itself, and whether it succeeded or not. One writer holds the lake's lock, so the executions between two looks
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowlake.errors import FlowlakeError
 from flowlake.lake.athena import AthenaLake
+from flowlake.lake.aws import AwsError
 from flowlake.lake.files import S3Files
 from flowlake.lake.glue import QUERY_COSTS, GlueTables
 from flowlake.lake.objects import shown
@@ -229,7 +230,12 @@ class Account:
         is_write = form != "SELECT" if kind == "DML" else form.endswith("AS_SELECT")
         if not is_write or execution["Status"]["State"] != "SUCCEEDED":
             return None
-        return self._lake.update_count(str(execution["QueryExecutionId"]))
+        try:
+            return self._lake.update_count(str(execution["QueryExecutionId"]))
+        except AwsError as error:
+            # Not all that write have a result, and one that is gone is no reason to fail a step that succeeded.
+            log.debug("how many rows %s has written is not known: %s", execution["QueryExecutionId"], error)
+            return None
 
     def _read(self, path: str) -> list[Statement]:
         import pyarrow as pa
