@@ -339,7 +339,7 @@ class AthenaSettings:
     """The Glue database that people read. What flowlake writes is beside it: `<database>_staging` and so on."""
     work_group: str = _checked(_work_group, "primary")
     threads: int = _checked(_between(1, 20), 4)
-    """How many models are built at the same time."""
+    """How many models are built, or tables maintained, at the same time."""
     aws_conn_id: str | None = None
     """The Airflow connection whose credentials a DAG's tasks use."""
     dollars_per_terabyte: float = _checked(_positive, 5.0)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flowlake.lake.athena import AthenaError, AthenaLake
@@ -115,16 +117,20 @@ def maintain(settings: Settings, *, dry_run: bool, now: datetime) -> Maintenance
         found = _look(settings, now)
         done: dict[Kind, int] = dict.fromkeys(Kind, 0)
         lake = AthenaLake(settings)
-        for table in found.steps:
-            lake.run(f"DROP TABLE IF EXISTS {_plain(lake, table)}")
-        rewritten = [table for table in found.tables if table.is_worth_rewriting]
-        for table in rewritten:
-            _repeat(lake, f"OPTIMIZE {_plain(lake, table)} REWRITE DATA USING BIN_PACK")
-            done[Kind.DELETED if table.delete_files else Kind.SMALL] += table.delete_files or table.files
-        pins = _follow(settings, lake, found, rewritten)
         shown = {(table.schema, table.name): table.pinned for table in found.tables}
-        for table in _tables(settings):
-            done[Kind.SNAPSHOTS] += _vacuum(settings, lake, table, before, shown.get((table.schema, table.name)))
+        with ThreadPoolExecutor(lake.settings.threads) as pool:
+            list(pool.map(lambda table: lake.run(f"DROP TABLE IF EXISTS {_plain(lake, table)}"), found.steps))
+            rewritten = [table for table in found.tables if table.is_worth_rewriting]
+            list(pool.map(partial(_rewrite, lake), rewritten))
+            pins = _follow(settings, lake, found, rewritten)
+            done[Kind.SNAPSHOTS] = sum(
+                pool.map(
+                    lambda table: _vacuum(settings, lake, table, before, shown.get((table.schema, table.name))),
+                    _tables(settings),
+                )
+            )
+        for table in rewritten:
+            done[Kind.DELETED if table.delete_files else Kind.SMALL] += table.delete_files or table.files
         S3Files(f"s3://{_results(lake)[0]}").delete(key for key, _ in found.results)
         done[Kind.TEMPORARY] = len(found.steps) + len(found.results) + remove_local(found.local[Kind.TEMPORARY])
         done[Kind.LOGS] = remove_logs(found.local[Kind.LOGS])
@@ -228,6 +234,11 @@ def _vacuum(settings: Settings, lake: AthenaLake, table: _Table, before: datetim
         return 0
     _repeat(lake, f"VACUUM {_plain(lake, table)}")
     return len(old)
+
+
+def _rewrite(lake: AthenaLake, table: _Table) -> None:
+    """Write a table's small files, and those with deleted rows, anew."""
+    _repeat(lake, f"OPTIMIZE {_plain(lake, table)} REWRITE DATA USING BIN_PACK")
 
 
 def _plain(lake: AthenaLake, table: _Table) -> str:
