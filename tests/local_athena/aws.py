@@ -1,4 +1,6 @@
-"""S3, Glue and STS: moto's server, and what Trino and Athena ask of Glue beyond it.
+"""S3, Glue, STS, IAM and CloudFormation: moto's server, and what Trino and Athena ask of Glue beyond it.
+
+Sessions of roles are held to their policies (`gate.py`).
 
 Run as a process of its own (`python -m local_athena.aws FILE`, which says its port there), so that it and the Athena
 API do not share one interpreter's lock. Everything is in memory, and gone when it ends.
@@ -6,13 +8,17 @@ API do not share one interpreter's lock. Everything is in memory, and gone when 
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import threading
+import urllib.parse
 from collections.abc import Callable
 from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 from moto.core.responses import ActionResult
 from moto.glue import utils
@@ -22,10 +28,15 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from moto.s3.models import s3_backends
 from werkzeug.serving import make_server
 
+from local_athena.calls import Call, Credential, credential, glue_call, s3_call
+from local_athena.gate import Gate
+from local_athena.policies import Need
+
 ACCOUNT = "123456789012"
 """Whose everything is, for moto."""
 
-ARRIVALS_PATH = "/local/arrivals"
+LOCAL_PATH = "/local/"
+"""What tests and the Athena before this ask for, and AWS has no call for, is below it."""
 
 _changes = threading.Lock()
 
@@ -134,14 +145,103 @@ def set_arrival(bucket: str, key: str, seconds: int) -> None:
 
 
 class Application(DomainDispatcherApplication):
-    """moto, and a path beside it for what tests want and AWS has no call for."""
+    """moto behind the gate, and paths beside it for what AWS has no call for."""
+
+    def __init__(self) -> None:
+        super().__init__(create_backend_app)
+        self.gate = Gate(ACCOUNT)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
-        if environ["PATH_INFO"] != ARRIVALS_PATH:
-            return super().__call__(environ, start_response)
-        set_arrival(**json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))))
-        start_response("200 OK", [("Content-Length", "0")])
-        return [b""]
+        if environ["PATH_INFO"].startswith(LOCAL_PATH):
+            status, answer = self.local(environ)
+            return respond(start_response, status, "application/json", json.dumps(answer).encode())
+        signed = credential(environ.get("HTTP_AUTHORIZATION", ""))
+        if signed is not None:
+            if signed.service == "cloudformation":
+                # It imports all of moto, which a test without a stack need not wait for.
+                from local_athena.stacks import install_stacks
+
+                install_stacks()
+            try:
+                self.pass_gate(signed, environ)
+            except PermissionError as error:
+                return refuse(start_response, signed, str(error))
+        return super().__call__(environ, start_response)
+
+    def pass_gate(self, signed: Credential, environ: dict[str, Any]) -> None:
+        """Let a call pass. Raises PermissionError when its role may not make it."""
+        role, by = self.gate.role_of(signed.key, environ.get("HTTP_X_AMZ_SECURITY_TOKEN"))
+        if role:
+            self.gate.require(role, by, needed(signed, environ))
+
+    def local(self, environ: dict[str, Any]) -> tuple[int, Any]:
+        """Answer a call of a path of ours: a status, and JSON."""
+        request = json.loads(body_of(environ) or b"{}")
+        answer: Any = {}
+        match environ["PATH_INFO"].removeprefix(LOCAL_PATH):
+            case "arrivals":
+                set_arrival(**request)
+            case "role":
+                needs = Call(tuple(Need(action, resource) for action, resource in request["needs"]))
+                try:
+                    answer, by = self.gate.role_of(request["key"], request["token"])
+                    self.gate.require(answer, by, needs)
+                except PermissionError as error:
+                    return 403, str(error)
+            case "begin":
+                self.gate.begin(**request)
+            case "end":
+                self.gate.end(**request)
+            case "needs":
+                answer = self.gate.listed()
+            case unknown:
+                return 404, unknown
+        return 200, answer
+
+
+def needed(signed: Credential, environ: dict[str, Any]) -> Call:
+    """What a call needs; of services that no role of ours calls, a permission by the operation's name."""
+    target = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
+    if signed.service == "s3":
+        # Only lists of keys to delete: an object may be large, and is streamed.
+        body = body_of(environ) if environ["REQUEST_METHOD"] == "POST" and "delete" in environ["QUERY_STRING"] else b""
+        path = environ["PATH_INFO"].encode("latin-1").decode("utf-8")
+        headers = {"x-amz-copy-source": environ.get("HTTP_X_AMZ_COPY_SOURCE", "")}
+        return s3_call(environ["REQUEST_METHOD"], path, environ["QUERY_STRING"], headers, body)
+    if signed.service == "glue":
+        return glue_call(target, body_of(environ), signed.region, ACCOUNT)
+    form = dict(urllib.parse.parse_qsl(body_of(environ).decode("utf-8", "replace")))
+    operation = target or form.get("Action", environ["REQUEST_METHOD"])
+    if (signed.service, operation) == ("sts", "GetCallerIdentity"):  # which nobody can be refused
+        return Call(())
+    return Call((Need(f"{signed.service}:{operation}", "*"),))
+
+
+def body_of(environ: dict[str, Any]) -> bytes:
+    """A request's body, which stays there for who comes next."""
+    body: bytes = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    environ["wsgi.input"] = io.BytesIO(body)
+    return body
+
+
+def refuse(start_response: Any, signed: Credential, message: str) -> list[bytes]:
+    """AWS's answer to what is not permitted, in the words of each service's protocol."""
+    if signed.service == "glue":
+        body = json.dumps({"__type": "AccessDeniedException", "Message": message}).encode()
+        return respond(start_response, 400, "application/x-amz-json-1.1", body)
+    error = f"<Code>AccessDenied</Code><Message>{escape(message)}</Message>"
+    document = f"<Error>{error}</Error>"
+    if signed.service != "s3":
+        document = f"<ErrorResponse><Error><Type>Sender</Type>{error}</Error></ErrorResponse>"
+    return respond(start_response, 403, "application/xml", document.encode())
+
+
+def respond(start_response: Any, status: int, kind: str, body: bytes) -> list[bytes]:
+    """Answer without moto."""
+    start_response(
+        f"{status} {HTTPStatus(status).phrase}", [("Content-Type", kind), ("Content-Length", str(len(body)))]
+    )
+    return [body]
 
 
 class Handler(MotoRequestHandler):
@@ -156,7 +256,7 @@ class Handler(MotoRequestHandler):
 def serve(port_file: Path) -> None:
     """Answer on 127.0.0.1 until the process ends, on a port that the system gives: nobody else can have it."""
     install_overlay()
-    application = Application(create_backend_app)
+    application = Application()
     server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Handler)
     aside = port_file.with_suffix(".new")
     aside.write_text(str(server.port))
