@@ -356,7 +356,9 @@ class Handler(BaseHTTPRequestHandler):
             target = self.headers.get("X-Amz-Target", "")
             if not target.startswith(TARGET):
                 raise ApiError("UnknownOperationException", f"no operation of Athena: {target!r}")
-            self.answer(200, self.server.athena.call(target.removeprefix(TARGET), request, sender_of(self.headers)))
+            self.answer(
+                200, self.server.athena.call(target.removeprefix(TARGET), request, sender_of(dict(self.headers)))
+            )
         except ApiError as error:
             self.answer(error.status, {"__type": error.name, "Message": str(error)} | error.details)
         except Exception as error:

@@ -185,7 +185,8 @@ class Application(DomainDispatcherApplication):
                 needs = Call(tuple(Need(action, resource) for action, resource in request["needs"]))
                 try:
                     answer, by = self.gate.role_of(request["key"], request["token"])
-                    self.gate.require(answer, by, needs)
+                    if answer:
+                        self.gate.require(answer, by, needs)
                 except PermissionError as error:
                     return 403, str(error)
             case "begin":

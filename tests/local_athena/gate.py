@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -129,8 +129,7 @@ class Gate:
         backend = iam_backends[self._account]["aws"]
         if backend.list_attached_role_policies(role)[0]:
             raise NotImplementedError(f"{role} has managed policies, which are not looked at here")
-        found = (backend.get_role_policy(role, name)[1] for name in backend.list_role_policies(role))
-        return [_document(policy) for policy in found]
+        return [json.loads(backend.get_role_policy(role, name)[1]) for name in backend.list_role_policies(role)]
 
     def _bucket_policy(self, resource: str) -> Document | None:
         if not resource.startswith("arn:aws:s3:::"):
@@ -140,8 +139,4 @@ class Gate:
             policy: Any = s3_backends[self._account]["aws"].get_bucket_policy(name)
         except MissingBucket:
             return None
-        return None if policy is None else _document(policy)
-
-
-def _document(policy: Any) -> Document:
-    return policy if isinstance(policy, Mapping) else dict(json.loads(policy))
+        return None if policy is None else dict(json.loads(policy))

@@ -29,8 +29,9 @@ class Sender:
 
 def sender_of(headers: Mapping[str, str]) -> Sender:
     """Who has signed a request."""
-    signed = credential(headers.get("Authorization", ""))
-    return Sender("" if signed is None else signed.key, headers.get("X-Amz-Security-Token"))
+    known = {name.lower(): value for name, value in headers.items()}
+    signed = credential(known.get("authorization", ""))
+    return Sender("" if signed is None else signed.key, known.get("x-amz-security-token"))
 
 
 @dataclass(frozen=True)

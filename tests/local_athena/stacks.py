@@ -15,6 +15,8 @@ from moto.cloudformation import parsing
 from moto.core.common_models import CloudFormationModel
 from moto.glue.models import glue_backends
 from moto.iam.access_control import PermissionResult
+from moto.iam.models import Role
+from moto.kms.models import Key, KmsBackend
 from moto.s3.models import FakeBucket, s3_backends
 
 _BUCKET_PROPERTIES = {
@@ -176,10 +178,33 @@ def clean(value: Any, resources: Any) -> Any:
     return [one for one in cleaned if one is not None] if isinstance(value, list) else cleaned
 
 
+_moto_put_policy = Role.put_policy
+
+
+def put_policy(role: Role, name: str, document: Any) -> None:
+    """A role's policy, kept as JSON also where a template has it: moto answers with what it was given."""
+    _moto_put_policy(role, name, document if isinstance(document, str) else json.dumps(document, default=str))
+
+
+_moto_create_key = KmsBackend.create_key
+
+
+def create_key(backend: KmsBackend, policy: Any, *rest: Any, **more: Any) -> Key:
+    """As `put_policy`, for a key."""
+    return _moto_create_key(
+        backend, json.dumps(policy, default=str) if isinstance(policy, dict) else policy, *rest, **more
+    )
+
+
 def install_stacks() -> None:
     """Give moto's CloudFormation what it lacks, in this process; the classes above are found by being there."""
-    if parsing.clean_json is clean:
-        return
-    parsing.clean_json = clean
-    FakeBucket.get_permission = no_permission  # type: ignore[method-assign]
-    FakeBucket.create_from_cloudformation_json = classmethod(create_bucket)  # type: ignore[assignment,method-assign]
+    overlay: tuple[tuple[Any, str, Any], ...] = (
+        (parsing, "clean_json", clean),
+        (FakeBucket, "get_permission", no_permission),
+        (Role, "put_policy", put_policy),
+        (KmsBackend, "create_key", create_key),
+        (FakeBucket, "create_from_cloudformation_json", classmethod(create_bucket)),  # type: ignore[arg-type]
+    )
+    if parsing.clean_json is not clean:
+        for owner, name, function in overlay:
+            setattr(owner, name, function)
