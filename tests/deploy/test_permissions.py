@@ -123,6 +123,15 @@ def test_versions_and_policies_are_for_administrators(filled: Stack) -> None:
             assert not is_allowed(lambda: s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={}))  # noqa: B023
 
 
+def test_only_the_pipeline_learns_that_an_object_is_not_there(filled: Stack) -> None:
+    """It reads ledgers that may be missing; S3 tells so to those only who may list them."""
+    key = "lake/data/flowlake_core/missing"
+    with pytest.raises(ClientError, match="NoSuchKey"):
+        filled.client("s3", "Pipeline").get_object(Bucket=filled.lake_bucket, Key=key)
+    with pytest.raises(ClientError, match="AccessDenied"):
+        filled.client("s3", "Analyst").get_object(Bucket=filled.lake_bucket, Key=key)
+
+
 def test_several_objects_are_deleted_only_if_each_may_be(filled: Stack) -> None:
     s3 = filled.client("s3", "Pipeline")
 

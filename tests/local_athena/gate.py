@@ -106,6 +106,14 @@ class Gate:
                 self.records.add(Record(role, by, need.action, need.resource, verdict))
             if verdict is not Verdict.ALLOWED and refused is None:
                 refused = need
+            if (
+                verdict is Verdict.ALLOWED
+                and need.action == "s3:GetObject"
+                and _is_absent(self._account, need.resource)
+            ):
+                # Only who may list it is told that an object is not there; its key stands for the prefix.
+                bucket, _, key = need.resource.partition("/")
+                self.require(role, by, Call((Need("s3:ListBucket", bucket),), {"s3:prefix": key}))
         if refused is not None:
             raise PermissionError(
                 f"User: {arn} is not authorized to perform: {refused.action} on resource: {refused.resource}"
@@ -140,3 +148,11 @@ class Gate:
         except MissingBucket:
             return None
         return None if policy is None else dict(json.loads(policy))
+
+
+def _is_absent(account: str, resource: str) -> bool:
+    bucket, _, key = resource.removeprefix("arn:aws:s3:::").partition("/")
+    try:
+        return s3_backends[account]["aws"].get_object(bucket, key) is None
+    except MissingBucket:
+        return False

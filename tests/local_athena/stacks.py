@@ -12,6 +12,7 @@ from typing import Any
 
 from moto.athena.models import athena_backends
 from moto.cloudformation import parsing
+from moto.cloudformation.exceptions import ValidationError
 from moto.core.common_models import CloudFormationModel
 from moto.glue.models import glue_backends
 from moto.iam.access_control import PermissionResult
@@ -75,7 +76,7 @@ def _flag(value: Any) -> str:
 
 def _require_known(what: str, found: Mapping[str, Any], known: set[str]) -> None:
     if unknown := found.keys() - known:
-        raise NotImplementedError(f"{what} has {', '.join(sorted(unknown))}, which the local CloudFormation leaves out")
+        raise ValidationError(message=f"{what} has {', '.join(sorted(unknown))}, which is not known here")
 
 
 class Named:
