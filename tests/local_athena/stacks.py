@@ -13,6 +13,7 @@ from typing import Any
 from moto.athena.models import athena_backends
 from moto.cloudformation import parsing
 from moto.cloudformation.exceptions import ValidationError
+from moto.cloudformation.models import CloudFormationBackend
 from moto.core.common_models import CloudFormationModel
 from moto.glue.models import glue_backends
 from moto.iam.access_control import PermissionResult
@@ -197,11 +198,24 @@ def create_key(backend: KmsBackend, policy: Any, *rest: Any, **more: Any) -> Key
     )
 
 
+_moto_execute = CloudFormationBackend.execute_change_set
+
+
+def execute_change_set(backend: CloudFormationBackend, change_set_name: str, stack_name: str | None = None) -> None:
+    """A stack of a change set, as `aws cloudformation deploy` makes it; moto looks for its outputs too early."""
+    _moto_execute(backend, change_set_name, stack_name)
+    for stack in backend.stacks.values():
+        if stack.template:
+            stack._parse_template()
+            stack.output_map = stack._create_output_map()
+
+
 def install_stacks() -> None:
     """Give moto's CloudFormation what it lacks, in this process; the classes above are found by being there."""
     overlay: tuple[tuple[Any, str, Any], ...] = (
         (parsing, "clean_json", clean),
         (FakeBucket, "get_permission", no_permission),
+        (CloudFormationBackend, "execute_change_set", execute_change_set),
         (Role, "put_policy", put_policy),
         (KmsBackend, "create_key", create_key),
         (FakeBucket, "create_from_cloudformation_json", classmethod(create_bucket)),  # type: ignore[arg-type]

@@ -15,10 +15,12 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from moto.iam.aws_managed_policies import aws_managed_policies_data
 
 from local_athena.api import Athena, Server
 from local_athena.executions import Runner
 from local_athena.faults import Faults
+from local_athena.gate import ENGINES_OWN
 from local_athena.policies import Caller, Need, PolicyError, Verdict, decide, is_like
 from local_athena.senders import Senders
 from local_athena.server import CREDENTIALS, LOCAL_PATH, REGION, LocalAthena, start_aws
@@ -257,6 +259,14 @@ def test_what_is_not_known_is_refused(statement: dict[str, Any]) -> None:
     whole = {"Effect": "Allow", "Action": "*", "Resource": "*", **statement}
     with pytest.raises(PolicyError):
         decide([{"Statement": whole}], Need("s3:GetObject", "x"), Caller("arn"))
+
+
+def test_what_is_the_engines_own_is_nothing_that_athena_wants() -> None:
+    policies = json.loads(aws_managed_policies_data)
+    document = policies["AmazonAthenaFullAccess"]["Document"]
+    wanted = {action for statement in document["Statement"] for action in statement["Action"]}
+    assert "glue:GetTable" in wanted
+    assert not wanted & ENGINES_OWN
 
 
 def test_patterns_are_not_regular_expressions() -> None:
