@@ -226,6 +226,18 @@ def test_nothing_else_may_be_asked(stack: Stack, service: str) -> None:
         assert not is_allowed(getattr(stack.client(service, who), calls[service]))
 
 
+@pytest.mark.parametrize("who", ["Pipeline", "Analyst"])
+def test_every_permission_names_its_action_and_what_it_is_on(stack: Stack, who: str) -> None:
+    for grant in stack.grants(who):
+        assert "*" not in grant.action
+        owned = (
+            grant.resource.split(":", 5)[5].removeprefix("database/").removeprefix("table/").removeprefix("workgroup/")
+        )
+        assert owned in ("catalog", "default") or owned.startswith("flowlake"), grant
+        first = owned.partition("/")[0]
+        assert first.endswith("_*") or "*" not in first, f"{grant}: of others, too"
+
+
 def test_a_session_that_was_never_given_is_none(stack: Stack) -> None:
     forged = stack.session("Pipeline") | {"AWS_SESSION_TOKEN": "forged"}
     assert not is_allowed(lambda: stack.local.client("s3", forged).list_objects_v2(Bucket=stack.outputs["LogsBucket"]))

@@ -24,8 +24,9 @@ from moto.core.responses import ActionResult
 from moto.glue import utils
 from moto.glue.exceptions import EntityNotFoundException, GlueClientError
 from moto.glue.responses import GlueResponse
+from moto.iam.access_control import PermissionResult
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
-from moto.s3.models import s3_backends
+from moto.s3.models import FakeBucket, s3_backends
 from werkzeug.serving import make_server
 
 from local_athena.calls import Call, Credential, credential, glue_call, s3_call
@@ -131,8 +132,14 @@ def cast_partition_value(type_name: str, value: Any) -> Any:
     return _moto_cast(type_name.partition("(")[0].strip().lower(), value)
 
 
+def no_permission(_bucket: FakeBucket, _action: str, _resource: str) -> PermissionResult:
+    """Nothing said: moto takes a refusal with a condition for one without. The gate looks at buckets' policies."""
+    return PermissionResult.NEUTRAL
+
+
 def install_overlay() -> None:
-    """Give moto's Glue what it lacks, in this process."""
+    """Give moto's Glue what it lacks, in this process, and leave policies to the gate."""
+    FakeBucket.get_permission = no_permission  # type: ignore[assignment,method-assign] # it says no types
     for name, answer in OVERLAY.items():
         setattr(GlueResponse, name, answer)
     utils._cast = cast_partition_value  # type: ignore[assignment] # returns more types
@@ -206,7 +213,7 @@ def needed(signed: Credential, environ: dict[str, Any]) -> Call:
     if signed.service == "s3":
         # Only lists of keys to delete: an object may be large, and is streamed.
         body = body_of(environ) if environ["REQUEST_METHOD"] == "POST" and "delete" in environ["QUERY_STRING"] else b""
-        path = environ["PATH_INFO"].encode("latin-1").decode("utf-8")
+        path = environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace")
         headers = {"x-amz-copy-source": environ.get("HTTP_X_AMZ_COPY_SOURCE", "")}
         return s3_call(environ["REQUEST_METHOD"], path, environ["QUERY_STRING"], headers, body)
     if signed.service == "glue":

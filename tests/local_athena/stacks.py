@@ -16,7 +16,6 @@ from moto.cloudformation.exceptions import ValidationError
 from moto.cloudformation.models import CloudFormationBackend
 from moto.core.common_models import CloudFormationModel
 from moto.glue.models import glue_backends
-from moto.iam.access_control import PermissionResult
 from moto.iam.models import Role
 from moto.kms.models import Key, KmsBackend
 from moto.s3.models import FakeBucket, s3_backends
@@ -166,11 +165,6 @@ class WorkGroup(Named, CloudFormationModel):
         return cls(properties["Name"])
 
 
-def no_permission(_bucket: FakeBucket, _action: str, _resource: str) -> PermissionResult:
-    """Nothing said: moto takes a refusal with a condition for one without. The gate looks at buckets' policies."""
-    return PermissionResult.NEUTRAL
-
-
 _moto_clean = parsing.clean_json
 
 
@@ -214,7 +208,6 @@ def install_stacks() -> None:
     """Give moto's CloudFormation what it lacks, in this process; the classes above are found by being there."""
     overlay: tuple[tuple[Any, str, Any], ...] = (
         (parsing, "clean_json", clean),
-        (FakeBucket, "get_permission", no_permission),
         (CloudFormationBackend, "execute_change_set", execute_change_set),
         (Role, "put_policy", put_policy),
         (KmsBackend, "create_key", create_key),

@@ -162,6 +162,31 @@ def test_a_result_is_written_and_read_by_its_sender(world: World) -> None:
     assert "s3:PutObject" in world.run(mute, "mine")["Status"]["StateChangeReason"]
 
 
+def test_a_buckets_policy_allows_and_refuses_too(world: World) -> None:
+    admin = world.local.client("s3")
+    admin.create_bucket(Bucket="shared")
+    for key in ("open", "shut"):
+        admin.put_object(Bucket="shared", Key=key, Body=b"x")
+    here = "arn:aws:s3:::shared"
+    policy = [
+        {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": f"{here}/open"},
+        {"Effect": "Deny", "Principal": "*", "Action": "s3:GetObject", "Resource": f"{here}/shut"},
+        {
+            **{"Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": f"{here}/*"},
+            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+        },
+    ]
+    admin.put_bucket_policy(Bucket="shared", Policy=json.dumps({"Version": "2012-10-17", "Statement": policy}))
+    nothing = world.local.client("s3", world.role("nothing", MINE))
+    nothing.get_object(Bucket="shared", Key="open")
+    all_of_s3 = world.local.client("s3", world.role("all", {"Action": "s3:*", "Resource": "*"}))
+    all_of_s3.put_object(Bucket="shared", Key="shut", Body=b"y")
+    denied(lambda: all_of_s3.get_object(Bucket="shared", Key="shut"), "s3:GetObject")
+    with pytest.raises(ClientError):
+        nothing.head_object(Bucket="shared", Key="shut")
+    assert admin.get_object(Bucket="shared", Key="shut")["Body"].read() == b"y"
+
+
 def test_calls_of_athena_need_the_work_group(world: World) -> None:
     session = world.role("outsider", RESULTS, MINE, STATEMENTS | {"Resource": GROUP.replace("primary", "other")})
     denied(lambda: world.run(session, "mine"), "athena:StartQueryExecution")
