@@ -24,6 +24,7 @@ EXCUSED = {
     ("*", "s3:AbortMultipartUpload", "*"): _IN_PARTS,
     ("*", "s3:ListMultipartUploadParts", "*"): _IN_PARTS,
     ("*", "s3:ListBucketMultipartUploads", "*"): _IN_PARTS,
+    ("Analyst", "s3:ListBucket", "*"): "Athena lists what it reads and writes; Trino asks for files by their names",
     ("*", "glue:GetDatabase", "*:database/default"): "Athena looks at `default` before each statement; Trino does not",
     ("Analyst", "glue:GetDatabase", "*:database/*"): "Athena looks at a table's database; Trino at some of them only",
     ("Pipeline", "glue:GetPartition", "*"): _AS_AWS,

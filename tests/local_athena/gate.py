@@ -135,6 +135,8 @@ class Gate:
 
     def _policies(self, role: str) -> list[Document]:
         backend = iam_backends[self._account]["aws"]
+        if role not in {known.name for known in backend.roles.values()}:
+            return []
         if backend.list_attached_role_policies(role)[0]:
             raise NotImplementedError(f"{role} has managed policies, which are not looked at here")
         return [json.loads(backend.get_role_policy(role, name)[1]) for name in backend.list_role_policies(role)]

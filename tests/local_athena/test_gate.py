@@ -162,6 +162,23 @@ def test_a_result_is_written_and_read_by_its_sender(world: World) -> None:
     assert "s3:PutObject" in world.run(mute, "mine")["Status"]["StateChangeReason"]
 
 
+def test_who_may_not_list_is_not_told_that_an_object_is_missing(world: World) -> None:
+    reading = {"Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{BUCKET}/*"}
+    listing = {
+        **{"Action": "s3:ListBucket", "Resource": f"arn:aws:s3:::{BUCKET}"},
+        "Condition": {"StringLike": {"s3:prefix": "told/*"}},
+    }
+    s3 = world.local.client("s3", world.role("seeker", reading, listing))
+    denied(lambda: s3.get_object(Bucket=BUCKET, Key="missing"), "s3:ListBucket")
+    with pytest.raises(ClientError, match="NoSuchKey"):
+        s3.get_object(Bucket=BUCKET, Key="told/missing")
+
+
+def test_a_role_that_is_gone_may_nothing(world: World) -> None:
+    s3 = world.local.client("s3", world.local.assume(f"arn:aws:iam::{ACCOUNT}:role/never-made"))
+    denied(lambda: s3.get_object(Bucket=BUCKET, Key="mine"), "s3:GetObject")
+
+
 def test_a_buckets_policy_allows_and_refuses_too(world: World) -> None:
     admin = world.local.client("s3")
     admin.create_bucket(Bucket="shared")
