@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from deploy.played import START
-from deploy.stack import PROJECT, default_vpc
+from deploy.stack import PROJECT, TEMPLATE, default_vpc
 from flowlake.sample import SampleSpec
 from local_athena.server import LocalAthena, start_aws
 from parity.world import sampled
@@ -53,11 +53,12 @@ class Desk:
             ["bash", "-euo", "pipefail", "-c", "\n".join(blocks)],
             cwd=self.folder,
             env=dict(self.environment),
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
             check=False,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.returncode == 0, done.stdout
         return done.stdout
 
 
@@ -82,6 +83,14 @@ def deliver(local: LocalAthena) -> None:
     """What a flow log would have delivered meanwhile."""
     for item in sampled(SampleSpec(seed=5, start=START, hours=1, scale=0.01, faults=False)):
         local.put_arrived(LOGS, item.key, item.content, item.arrived)
+
+
+def test_every_parameter_is_explained() -> None:
+    [described] = re.findall(r"^Parameters:\n(.*?)^Conditions:", TEMPLATE.read_text(), re.MULTILINE | re.DOTALL)
+    [table] = re.findall(r"^\| parameter .*?\n\n", MANUAL.read_text(), re.MULTILINE | re.DOTALL)
+    first_cells = (line.split("|")[1] for line in table.strip().splitlines()[2:])
+    explained = [name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)]
+    assert explained == re.findall(r"^  (\w+):$", described, re.MULTILINE)
 
 
 def test_what_comes_before_the_first_statement(tmp_path: Path) -> None:
