@@ -68,11 +68,12 @@ nightly: setup ## Prove the invariant by random histories and kills; SEED=... SH
 	PYTHONPATH=tests $(BIN)/python -m histories.nightly $(if $(SEED),--seed $(SEED)) $(if $(SHARE),--share $(SHARE)) \
 		$(if $(ONLY),--only $(ONLY)) $(if $(JOBS),--jobs $(JOBS)) $(if $(CATALOG),--catalog $(CATALOG))
 
-lint: setup ## Check Python (ruff, mypy) and SQL (sqlfmt)
+lint: setup ## Check Python (ruff, mypy), SQL (sqlfmt) and the CloudFormation template (cfn-lint)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/sqlfmt --check --no-progressbar dbt_project
+	$(BIN)/cfn-lint deploy/aws/*.yaml
 
 format: setup ## Format Python and SQL
 	$(BIN)/ruff check --fix .

@@ -10,7 +10,7 @@ import json
 import threading
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -18,7 +18,8 @@ from botocore.exceptions import ClientError
 
 from local_athena.ddl import Context, translate
 from local_athena.executions import Execution, Request, Runner, State, pages, split_location, values
-from local_athena.faults import ApiError, Faults, invalid
+from local_athena.faults import ApiError, invalid
+from local_athena.senders import Sender, sender_of
 from local_athena.sql import SqlError
 from local_athena.trino import ICEBERG_CATALOG
 from local_athena.work_groups import WorkGroup, WorkGroups
@@ -45,12 +46,13 @@ class Claim:
 class Athena:
     """The operations, each from a request's JSON to a response's."""
 
-    def __init__(self, runner: Runner, glue: Any, s3: Any, faults: Faults) -> None:
+    def __init__(self, runner: Runner, stacked_groups: Any) -> None:
         self.runner = runner
-        self.glue = glue
-        self.s3 = s3
-        self.faults = faults
-        self.work_groups = WorkGroups()
+        self.glue = runner.glue
+        self.s3 = runner.s3
+        self.faults = runner.faults
+        self.senders = runner.senders
+        self.work_groups = WorkGroups(stacked_groups)
         self.executions: dict[str, Execution] = {}
         self.tokens: dict[str, Claim] = {}
         self.operations: Mapping[str, Callable[[Parameters], dict[str, Any]]] = {
@@ -73,21 +75,52 @@ class Athena:
             "ListTableMetadata": self.list_table_metadata,
         }
 
-    def call(self, operation: str, request: Parameters) -> dict[str, Any]:
+    def call(self, operation: str, request: Parameters, sender: Sender) -> dict[str, Any]:
         """Answer a call; ApiError if it is refused."""
         self.faults.call(operation)
         if operation not in self.operations:
             raise ApiError("UnknownOperationException", f"the local Athena does not know {operation}")
         try:
-            answer = self.operations[operation](request)
+            role = self.require(operation, request, sender)
+            if operation == "StartQueryExecution":
+                answer = self.start_query_execution(request, role)
+            else:
+                answer = self.operations[operation](request)
         except KeyError as error:
             raise invalid(f"1 validation error detected: Value null at {error} must not be null") from error
         self.faults.call(operation, is_done=True)
         return answer
 
+    def require(self, operation: str, request: Parameters, sender: Sender) -> str:
+        """The sender's role, empty for an administrator; ApiError where it may not do this."""
+        return self.senders.require(sender, *self.needs(operation, request)) if sender.is_role else ""
+
+    def needs(self, operation: str, request: Parameters) -> list[tuple[str, str]]:
+        """What a call needs: actions, and what of Athena's or which S3 ARN they are on."""
+        action = f"athena:{operation}"
+        if catalog := request.get("CatalogName") or (operation == "GetDataCatalog" and request["Name"]):
+            return [(action, f"datacatalog/{catalog}")]
+        if operation == "BatchGetQueryExecution":
+            groups = {self.find(one).request.work_group for one in request["QueryExecutionIds"]}
+            return [(action, f"workgroup/{group}") for group in sorted(groups)]
+        if operation.startswith("List") and "WorkGroup" not in request:
+            return [(action, "*")]
+        if "QueryExecutionId" in request:
+            execution = self.find(request["QueryExecutionId"])
+            needs = [(action, f"workgroup/{execution.request.work_group}")]
+            if operation == "GetQueryResults" and execution.is_query:  # Athena reads the file, as who asks
+                needs.append(("s3:GetObject", f"arn:aws:s3:::{'/'.join(split_location(execution.location))}"))
+            return needs
+        group = request.get("WorkGroup", request.get("Name", "primary"))
+        needs = [(action, f"workgroup/{group}")]
+        if operation == "StartQueryExecution":
+            output = self.work_groups.get(group).output_of(request.get("ResultConfiguration", {}).get("OutputLocation"))
+            needs.append(("s3:GetBucketLocation", f"arn:aws:s3:::{split_location(output)[0]}"))
+        return needs
+
     # Executions
 
-    def start_query_execution(self, request: Parameters) -> dict[str, Any]:
+    def start_query_execution(self, request: Parameters, role: str = "") -> dict[str, Any]:
         statement, group = request["QueryString"], self.work_groups.get(request.get("WorkGroup", "primary"))
         if len(statement.encode()) > LONGEST_STATEMENT:
             raise invalid(
@@ -103,7 +136,8 @@ class Athena:
             raise invalid("Idempotent parameters do not match")
         with first.lock:  # a second call waits here for what becomes of the first
             if first.execution_id not in self.executions:
-                execution = self.runner.start(first.execution_id, self.understand(request, group, first.execution_id))
+                understood = replace(self.understand(request, group, first.execution_id), role=role)
+                execution = self.runner.start(first.execution_id, understood)
                 if execution.syntax_error is not None:
                     raise invalid(execution.syntax_error, "MALFORMED_QUERY")
                 self.executions[execution.id] = execution
@@ -140,7 +174,7 @@ class Athena:
     def check_bucket(self, output: str) -> None:
         bucket, _ = split_location(output)
         try:
-            self.s3.head_bucket(Bucket=bucket)
+            self.s3.get_bucket_location(Bucket=bucket)
         except ClientError as error:
             raise invalid(f"Unable to verify/create output bucket {bucket}") from error
 
@@ -325,7 +359,9 @@ class Handler(BaseHTTPRequestHandler):
             target = self.headers.get("X-Amz-Target", "")
             if not target.startswith(TARGET):
                 raise ApiError("UnknownOperationException", f"no operation of Athena: {target!r}")
-            self.answer(200, self.server.athena.call(target.removeprefix(TARGET), request))
+            self.answer(
+                200, self.server.athena.call(target.removeprefix(TARGET), request, sender_of(dict(self.headers)))
+            )
         except ApiError as error:
             self.answer(error.status, {"__type": error.name, "Message": str(error)} | error.details)
         except Exception as error:

@@ -1,4 +1,6 @@
-"""S3, Glue and STS: moto's server, and what Trino and Athena ask of Glue beyond it.
+"""S3, Glue, STS, IAM and CloudFormation: moto's server, and what Trino and Athena ask of Glue beyond it.
+
+Sessions of roles are held to their policies (`gate.py`).
 
 Run as a process of its own (`python -m local_athena.aws FILE`, which says its port there), so that it and the Athena
 API do not share one interpreter's lock. Everything is in memory, and gone when it ends.
@@ -6,11 +8,14 @@ API do not share one interpreter's lock. Everything is in memory, and gone when 
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import threading
+import urllib.parse
 from collections.abc import Callable
 from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -19,17 +24,21 @@ from moto.core.responses import ActionResult
 from moto.glue import utils
 from moto.glue.exceptions import EntityNotFoundException, GlueClientError
 from moto.glue.responses import GlueResponse
+from moto.iam.access_control import PermissionResult
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
-from moto.s3.models import s3_backends
+from moto.s3.models import FakeBucket, s3_backends
 from werkzeug.serving import make_server
 
+from local_athena.calls import Call, Credential, credential, glue_call, s3_call
 from local_athena.faults import ApiError, Faults
+from local_athena.gate import Gate
+from local_athena.policies import Need
 
 ACCOUNT = "123456789012"
 """Whose everything is, for moto."""
 
-ARRIVALS_PATH = "/local/arrivals"
-FAULTS_PATH = "/local/faults"
+LOCAL_PATH = "/local/"
+"""What tests and the Athena before this ask for, and AWS has no call for, is below it."""
 
 _changes = threading.Lock()
 
@@ -124,8 +133,14 @@ def cast_partition_value(type_name: str, value: Any) -> Any:
     return _moto_cast(type_name.partition("(")[0].strip().lower(), value)
 
 
+def no_permission(_bucket: FakeBucket, _action: str, _resource: str) -> PermissionResult:
+    """Nothing said: moto takes a refusal with a condition for one without. The gate looks at buckets' policies."""
+    return PermissionResult.NEUTRAL
+
+
 def install_overlay() -> None:
-    """Give moto's Glue what it lacks, in this process."""
+    """Give moto's Glue what it lacks, in this process, and leave policies to the gate."""
+    FakeBucket.get_permission = no_permission  # type: ignore[assignment,method-assign] # it says no types
     for name, answer in OVERLAY.items():
         setattr(GlueResponse, name, answer)
     utils._cast = cast_partition_value  # type: ignore[assignment] # returns more types
@@ -145,54 +160,129 @@ def operation_of(environ: dict[str, Any]) -> str:
     return f"{environ['REQUEST_METHOD'].capitalize()}{kind}"
 
 
-def refusal(error: ApiError, environ: dict[str, Any]) -> tuple[str, bytes]:
-    """An error as Glue (JSON) or S3 (XML) says it: the type of its content, and that."""
-    if "HTTP_X_AMZ_TARGET" in environ:
-        return "application/x-amz-json-1.1", json.dumps({"__type": error.name, "message": str(error)}).encode()
-    text = f"<Error><Code>{escape(error.name)}</Code><Message>{escape(str(error))}</Message></Error>"
-    return "application/xml", text.encode()
-
-
 class Application(DomainDispatcherApplication):
-    """moto, with errors on demand, and a path beside it for what tests want and AWS has no call for."""
+    """moto behind the gate, with errors on demand, and paths beside it for what AWS has no call for."""
 
-    faults = Faults()
+    def __init__(self) -> None:
+        super().__init__(create_backend_app)
+        self.gate = Gate(ACCOUNT)
+        self.faults = Faults()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
-        path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
-        if path == ARRIVALS_PATH:
-            set_arrival(**_body(environ))
-        elif path == FAULTS_PATH and method == "POST":
-            self.faults.add(_body(environ))
-        elif path == FAULTS_PATH:
-            self.faults.clear()
-        else:
-            return self.answer(environ, start_response)
-        start_response("200 OK", [("Content-Length", "0")])
-        return [b""]
+        if environ["PATH_INFO"].startswith(LOCAL_PATH):
+            status, answer = self.local(environ)
+            return respond(start_response, status, "application/json", json.dumps(answer).encode())
+        signed = credential(environ.get("HTTP_AUTHORIZATION", ""))
+        if signed is not None:
+            if signed.service == "cloudformation":
+                # It imports all of moto, which a test without a stack need not wait for.
+                from local_athena.stacks import install_stacks
 
-    def answer(self, environ: dict[str, Any], start_response: Any) -> Any:
-        """What moto says, unless a fault is due, before or after."""
+                install_stacks()
+            try:
+                self.pass_gate(signed, environ)
+            except PermissionError as error:
+                return refuse(start_response, signed, 403, "AccessDenied", str(error))
+            return self.answer(signed, environ, start_response)
+        return super().__call__(environ, start_response)
+
+    def answer(self, signed: Credential, environ: dict[str, Any], start_response: Any) -> Any:
+        """What moto says, unless a fault is due, before it or after."""
         operation = operation_of(environ)
         try:
             self.faults.call(operation)
-            if not self.faults.has_lost(operation):
-                return super().__call__(environ, start_response)
-            for _ in super().__call__(environ, lambda *_, **__: None):
-                pass
+        except ApiError as error:
+            body_of(environ)  # What is not read would be taken for the next call.
+            return refuse(start_response, signed, error.status, error.name, str(error))
+        if not self.faults.has_lost(operation):
+            return super().__call__(environ, start_response)
+        said = list(super().__call__(environ, lambda *_, **__: None))
+        try:
             self.faults.call(operation, is_done=True)
         except ApiError as error:
-            kind, content = refusal(error, environ)
-            # A body that was not read would be taken for the next call.
-            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-            head = [("Content-Type", kind), ("Content-Length", str(len(content)))]
-            start_response(f"{error.status} {error.name}", head)
-            return [content]
-        raise AssertionError(operation)
+            return refuse(start_response, signed, error.status, error.name, str(error))
+        raise AssertionError(said)
+
+    def pass_gate(self, signed: Credential, environ: dict[str, Any]) -> None:
+        """Let a call pass. Raises PermissionError when its role may not make it."""
+        role, by = self.gate.role_of(signed.key, environ.get("HTTP_X_AMZ_SECURITY_TOKEN"))
+        if role:
+            self.gate.require(role, by, needed(signed, environ))
+
+    def local(self, environ: dict[str, Any]) -> tuple[int, Any]:
+        """Answer a call of a path of ours: a status, and JSON."""
+        request = json.loads(body_of(environ) or b"{}")
+        answer: Any = {}
+        match environ["PATH_INFO"].removeprefix(LOCAL_PATH):
+            case "arrivals":
+                set_arrival(**request)
+            case "role":
+                needs = Call(tuple(Need(action, resource) for action, resource in request["needs"]))
+                try:
+                    answer, by = self.gate.role_of(request["key"], request["token"])
+                    if answer:
+                        self.gate.require(answer, by, needs)
+                except PermissionError as error:
+                    return 403, str(error)
+            case "faults" if environ["REQUEST_METHOD"] == "DELETE":
+                self.faults.clear()
+            case "faults":
+                self.faults.add(request)
+            case "begin":
+                self.gate.begin(**request)
+            case "end":
+                self.gate.end(**request)
+            case "needs":
+                answer = self.gate.listed()
+            case unknown:
+                return 404, unknown
+        return 200, answer
 
 
-def _body(environ: dict[str, Any]) -> Any:
-    return json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
+def needed(signed: Credential, environ: dict[str, Any]) -> Call:
+    """What a call needs; of services that no role of ours calls, a permission by the operation's name."""
+    target = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
+    if signed.service == "s3":
+        # Only lists of keys to delete: an object may be large, and is streamed.
+        body = body_of(environ) if environ["REQUEST_METHOD"] == "POST" and "delete" in environ["QUERY_STRING"] else b""
+        path = environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace")
+        headers = {"x-amz-copy-source": environ.get("HTTP_X_AMZ_COPY_SOURCE", "")}
+        return s3_call(environ["REQUEST_METHOD"], path, environ["QUERY_STRING"], headers, body)
+    if signed.service == "glue":
+        return glue_call(target, body_of(environ), signed.region, ACCOUNT)
+    form = dict(urllib.parse.parse_qsl(body_of(environ).decode("utf-8", "replace")))
+    operation = target or form.get("Action", environ["REQUEST_METHOD"])
+    if (signed.service, operation) == ("sts", "GetCallerIdentity"):  # which nobody can be refused
+        return Call(())
+    return Call((Need(f"{signed.service}:{operation}", "*"),))
+
+
+def body_of(environ: dict[str, Any]) -> bytes:
+    """A request's body, which stays there for who comes next."""
+    body: bytes = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    environ["wsgi.input"] = io.BytesIO(body)
+    return body
+
+
+def refuse(start_response: Any, signed: Credential, status: int, code: str, message: str) -> list[bytes]:
+    """AWS's answer to what is not permitted, or failed, in the words of each service's protocol."""
+    if signed.service == "glue":
+        name = "AccessDeniedException" if code == "AccessDenied" else code
+        body = json.dumps({"__type": name, "Message": message}).encode()
+        return respond(start_response, 400 if status == 403 else status, "application/x-amz-json-1.1", body)
+    error = f"<Code>{escape(code)}</Code><Message>{escape(message)}</Message>"
+    document = f"<Error>{error}</Error>"
+    if signed.service != "s3":
+        document = f"<ErrorResponse><Error><Type>Sender</Type>{error}</Error></ErrorResponse>"
+    return respond(start_response, status, "application/xml", document.encode())
+
+
+def respond(start_response: Any, status: int, kind: str, body: bytes) -> list[bytes]:
+    """Answer without moto."""
+    start_response(
+        f"{status} {HTTPStatus(status).phrase}", [("Content-Type", kind), ("Content-Length", str(len(body)))]
+    )
+    return [body]
 
 
 class Handler(MotoRequestHandler):
@@ -207,7 +297,7 @@ class Handler(MotoRequestHandler):
 def serve(port_file: Path) -> None:
     """Answer on 127.0.0.1 until the process ends, on a port that the system gives: nobody else can have it."""
     install_overlay()
-    application = Application(create_backend_app)
+    application = Application()
     server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Handler)
     aside = port_file.with_suffix(".new")
     aside.write_text(str(server.port))

@@ -14,6 +14,7 @@ from local_athena.catalog import Catalog, CatalogError
 from local_athena.ddl import CreateTableAs, CreateView, Plan, Sql, Step, quote
 from local_athena.faults import Faults
 from local_athena.results import column_info, csv, parse_csv, plain, text_of
+from local_athena.senders import Senders
 from local_athena.trino import Engine, Outcome, TrinoError
 from local_athena.type_names import UnsupportedTypeError, check_iceberg_type, hive_type
 
@@ -72,6 +73,8 @@ class Request:
     catalog: str | None = None
     parameters: tuple[str, ...] = ()
     cutoff_bytes: int | None = None
+    role: str = ""
+    """Whose permissions it has; empty for an administrator's."""
 
 
 @dataclass(eq=False)
@@ -194,8 +197,9 @@ def _values(rows: list[list[str | None]]) -> int:
 class Runner:
     """Runs executions, each in a thread that asks Trino for its pages."""
 
-    def __init__(self, engine: Engine, glue: Any, s3: Any, faults: Faults) -> None:
+    def __init__(self, engine: Engine, glue: Any, s3: Any, faults: Faults, senders: Senders) -> None:
         self.engine = engine
+        self.senders = senders
         self.glue = glue
         self.s3 = s3
         self.faults = faults
@@ -217,9 +221,10 @@ class Runner:
             if failure := self.faults.statement(execution.request.statement):
                 name, _, message = failure.partition(": ")
                 raise TrinoError(name, "EXTERNAL", message)
-            for step in execution.request.plan.steps:
-                self._carry_out(step, execution)
-            self._write_result(execution)
+            with self.senders.under_way(execution.id, execution.request.role):
+                for step in execution.request.plan.steps:
+                    self._carry_out(step, execution)
+                self._write_result(execution)
             self._end(execution, State.SUCCEEDED)
         except Cancelled as cancelled:
             self._end(execution, State.CANCELLED, str(cancelled))

@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,15 +20,16 @@ from local_athena.children import child
 from local_athena.executions import Runner
 from local_athena.faults import Faults
 from local_athena.parts import installation
-from local_athena.trino import start_trino
+from local_athena.senders import Senders
+from local_athena.trino import ENGINE_KEY, start_trino
 
 REGION = "us-east-1"
 BUCKET = "local-athena"
 WORK_GROUP = "local"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
-"""Nobody checks them, and boto3 does nothing without some."""
+"""The account's administrator: nobody checks them, and boto3 does nothing without some. Roles are assumed with them."""
 
-ARRIVALS_PATH = "/local/arrivals"
+LOCAL_PATH = "/local"
 START_SECONDS = 120.0
 
 
@@ -65,18 +66,33 @@ class LocalAthena:
         """Write an object as if it had been written at a moment (Unix time)."""
         self.client("s3").put_object(Bucket=bucket, Key=key, Body=content)
         moment = {"bucket": bucket, "key": key, "seconds": arrived}
-        answer = urllib3.request("POST", f"{self.aws}{ARRIVALS_PATH}", json=moment)
+        answer = urllib3.request("POST", f"{self.aws}{LOCAL_PATH}/arrivals", json=moment)
         if answer.status != 200:
             raise RuntimeError(f"{key} has no other time: {answer.status}")
 
-    def client(self, service: str) -> Any:
+    def needs(self) -> list[dict[str, str]]:
+        """The permissions that calls of roles needed so far (`gate.Record`)."""
+        found: list[dict[str, str]] = urllib3.request("GET", f"{self.aws}{LOCAL_PATH}/needs").json()
+        return found
+
+    def assume(self, role: str) -> dict[str, str]:
+        """The environment of a session of a role, by its ARN."""
+        session = self.client("sts").assume_role(RoleArn=role, RoleSessionName="session")["Credentials"]
+        return self.environment | {
+            "AWS_ACCESS_KEY_ID": session["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": session["SecretAccessKey"],
+            "AWS_SESSION_TOKEN": session["SessionToken"],
+        }
+
+    def client(self, service: str, credentials: Mapping[str, str] = CREDENTIALS) -> Any:
         """A boto3 client of it, whatever the environment says."""
         return boto3.client(
             service,  # type: ignore[call-overload] # one overload a service
             region_name=self.region,
             endpoint_url=self.athena if service == "athena" else self.aws,
-            aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+            aws_access_key_id=credentials["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=credentials["AWS_SECRET_ACCESS_KEY"],
+            aws_session_token=credentials.get("AWS_SESSION_TOKEN"),
         )
 
 
@@ -86,9 +102,13 @@ def local_athena(folder: Path) -> Iterator[LocalAthena]:
     parts = installation()
     with start_aws(folder) as aws, start_trino(parts, folder, aws, REGION) as engine:
         local = LocalAthena(aws, "")
-        faults, glue, s3 = Faults(), local.client("glue"), local.client("s3")
-        athena = Athena(Runner(engine, glue, s3, faults), glue, s3, faults)
-        s3.create_bucket(Bucket=BUCKET)
+        local.client("s3").create_bucket(Bucket=BUCKET)
+        # What Athena does for a statement, it does as Trino does.
+        own = CREDENTIALS | {"AWS_ACCESS_KEY_ID": ENGINE_KEY}
+        faults, glue, s3 = Faults(), local.client("glue", own), local.client("s3", own)
+        senders = Senders(f"{aws}{LOCAL_PATH}", REGION)
+        groups = replace(local, athena=aws).client("athena")
+        athena = Athena(Runner(engine, glue, s3, faults, senders), groups)
         results = {"ResultConfiguration": {"OutputLocation": f"s3://{BUCKET}/results/"}}
         athena.work_groups.create(WORK_GROUP, results | {"EnforceWorkGroupConfiguration": False})
         with Server(athena) as server:

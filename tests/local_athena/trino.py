@@ -22,6 +22,9 @@ import urllib3
 from local_athena.children import child, free_port
 from local_athena.parts import Installation, java
 
+ENGINE_KEY = "engine"
+"""The access key of the engine, by which its calls of Glue and S3 are known (`gate.py`)."""
+
 ICEBERG_CATALOG = "awsdatacatalog"
 HIVE_CATALOG = "hive"
 USER = "athena"
@@ -294,13 +297,13 @@ def storage(aws: str, region: str) -> dict[str, str]:
         "parquet.max-merge-distance": "1kB",
         "hive.metastore.glue.region": region,
         "hive.metastore.glue.endpoint-url": aws,
-        "hive.metastore.glue.aws-access-key": "local",
+        "hive.metastore.glue.aws-access-key": ENGINE_KEY,
         "hive.metastore.glue.aws-secret-key": "local",
         "fs.native-s3.enabled": "true",
         "s3.endpoint": aws,
         "s3.region": region,
         "s3.path-style-access": "true",
-        "s3.aws-access-key": "local",
+        "s3.aws-access-key": ENGINE_KEY,
         "s3.aws-secret-key": "local",
     }
 

@@ -73,12 +73,19 @@ class WorkGroup:
 
 
 class WorkGroups:
-    """All work groups; `primary` is always there, and insists on nothing."""
+    """All work groups; `primary` is always there, and insists on nothing.
 
-    def __init__(self) -> None:
+    Those of CloudFormation are moto's; `stacked` is a client of its Athena.
+    """
+
+    def __init__(self, stacked: Any) -> None:
         self.groups = {"primary": WorkGroup("primary", {"EnforceWorkGroupConfiguration": False})}
+        self.stacked = stacked
 
     def get(self, name: str) -> WorkGroup:
+        if name not in self.groups and name in {one["Name"] for one in self.stacked.list_work_groups()["WorkGroups"]}:
+            found = self.stacked.get_work_group(WorkGroup=name)["WorkGroup"]
+            self.groups[name] = WorkGroup(name, found["Configuration"], found["Description"], found["State"])
         if name not in self.groups:
             raise invalid(f"WorkGroup {name} is not found.", "WORKGROUP_NOT_FOUND")
         return self.groups[name]

@@ -1,0 +1,199 @@
+"""Everything that people and schedules do with a lake, done with the permissions of its roles."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from deploy.stack import ACCOUNT, Stack
+from flowlake.lake.athena import AthenaLake
+from flowlake.lake.athena_views import RECORD
+from flowlake.lake.costs import Work
+from flowlake.lake.files import open_files
+from flowlake.lake.maintain import maintain
+from flowlake.lake.unfinished import noted
+from flowlake.lake.windows import Window
+from flowlake.querying_athena import open_query_on_athena
+from flowlake.sample import SampleSpec
+from flowlake.settings import Settings
+from flowlake.steps import RunContext, run_window
+from histories.world import HOUR, LogObject
+from local_athena.policies import Need
+from parity.lakes import make_lake
+from parity.world import sampled, window
+from shared_dbt.start import shared_dbt
+
+START = datetime(2026, 11, 20, 12, tzinfo=UTC)
+GATES = {"max_malformed_share": 1.0, "silent_flow_log": "warn", "max_event_ahead_minutes": 1440}
+
+QUESTIONS = (
+    "show tables",
+    "select * from fct_edges limit 3",
+    "select * from dim_devices limit 3",
+    "select * from fct_coverage limit 3",
+    "select * from rpt_top_talkers limit 3",
+    "select * from rpt_talkers_hourly limit 3",
+)
+"""What analysts ask, of tables of each schema that they read."""
+
+
+@dataclass(frozen=True)
+class Needed:
+    """A permission that somebody's call needed, and whether it was there."""
+
+    who: str
+    by: str
+    need: Need
+    is_allowed: bool
+
+
+@dataclass
+class Played:
+    """A lake of a stack's roles."""
+
+    stack: Stack
+    folder: Path
+    made: dict[str, Settings] = field(default_factory=dict)
+    """The settings of each role, when it was played before."""
+
+    @contextmanager
+    def role(self, who: str) -> Iterator[Settings]:
+        """In a role's environment: the settings that it uses."""
+        group = {"athena": {**self.athena, "work_group": self.stack.outputs[f"{who}WorkGroup"]}}
+        folder = self.folder / who
+        uri = f"s3://{self.stack.outputs['LogsBucket']}"
+        settings = (
+            self.made.get(who) or make_lake(folder, uri, {"target": "athena", **group}, {"gates": GATES}).settings
+        )
+        self.made[who] = settings
+        with pytest.MonkeyPatch.context() as patch:
+            patch.delenv("AWS_PROFILE", raising=False)
+            for name, value in self.stack.session(who).items():
+                patch.setenv(name, value)
+            yield settings
+
+    @property
+    def athena(self) -> dict[str, str]:
+        return {"location": self.stack.outputs["LakeLocation"], "database": self.stack.outputs["Database"]}
+
+    def put(self, item: LogObject) -> None:
+        """An object of a flow log, as delivery leaves it."""
+        self.stack.local.put_arrived(self.stack.outputs["LogsBucket"], item.key, item.content, item.arrived)
+
+    def needed(self) -> list[Needed]:
+        """What calls needed so far."""
+        names = {self.stack.role(who): who for who in ("Pipeline", "Analyst")}
+        return [
+            Needed(names[one["role"]], one["by"], Need(one["action"], one["resource"]), one["verdict"] == "allowed")
+            for one in self.stack.local.needs()
+            if one["role"] in names
+        ]
+
+    def play(self) -> None:
+        """Runs over two hours, a repeated one, a dead one, a table that is published no more; then maintenance."""
+        objects = sampled(SampleSpec(seed=5, start=START, hours=1, scale=0.01))
+        first, last = min(item.hour for item in objects), max(item.hour for item in objects)
+        gone = text_object("gone", first * HOUR + 1200)
+        for item in [*objects, gone]:
+            self.put(item)
+        with self.role("Pipeline") as settings:
+            run(settings, window(first, first + 1))
+            # One that was read before is gone, so its partition goes; one brings a column, so partitions are changed.
+            bucket = self.stack.outputs["LogsBucket"]
+            self.stack.local.client("s3").delete_object(Bucket=bucket, Key=gone.key)
+            self.put(parquet_object("novel", (first + 1) * HOUR + 1200, novelty="a"))
+            run(settings, window(first, last + 2))
+            self.die(settings)
+            self.retire(settings)
+            run(settings, window(first, last + 2), "publish")
+            maintain(settings, now=datetime.now(UTC) + timedelta(days=2), dry_run=False)
+
+    def die(self, settings: Settings) -> None:
+        """A step that did not come to its end, with a statement under way that the next one stops."""
+        with pytest.raises(RuntimeError), noted(settings, Work("build_marts", "build_marts")):
+            raise RuntimeError
+        self.stack.local.inject(statement="1 as late", delay=30)
+        assert settings.athena is not None
+        late = self.stack.client("athena", "Pipeline").start_query_execution(
+            QueryString=f'insert into "{settings.athena.schema("core")}"."t" select 1 as late',
+            WorkGroup=settings.athena.work_group,
+            ResultConfiguration={"OutputLocation": f"{settings.athena.location}/results/"},
+        )
+        with noted(settings, Work("build_marts", "build_marts")):
+            pass
+        assert self.wait(late["QueryExecutionId"])["Status"]["State"] == "CANCELLED"
+
+    def retire(self, settings: Settings) -> None:
+        """A view that an older version published, and this one does not."""
+        AthenaLake(settings).run(
+            f"CREATE VIEW {AthenaLake(settings).table('flowlake', 'rpt_retired')} AS SELECT 1 AS x"
+        )
+        files = open_files(settings)
+        record = json.loads(files.read(RECORD) or b"{}")
+        files.write(RECORD, json.dumps({**record, "names": [*record["names"], "rpt_retired"]}).encode())
+
+    def wait(self, execution: str) -> dict[str, Any]:
+        """A statement when it has ended."""
+        athena, deadline = self.stack.local.client("athena"), time.monotonic() + 60
+        while True:
+            found: dict[str, Any] = athena.get_query_execution(QueryExecutionId=execution)["QueryExecution"]
+            if found["Status"]["State"] not in ("QUEUED", "RUNNING"):
+                return found
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+    def ask(self, settings: Settings, question: str) -> int:
+        """How many rows an analyst's question has."""
+        with open_query_on_athena(settings, question) as result:
+            return len(list(result.rows))
+
+
+def run(settings: Settings, hours: Window, *steps: str) -> None:
+    """A run, or some of its steps; objects that are gone are gone."""
+    with shared_dbt():
+        run_window(RunContext(settings, hours, "deployed", accept_missing=True), only=steps)
+
+
+RECORD_FIELDS: dict[str, object] = {
+    **{"version": 2, "account_id": ACCOUNT, "interface_id": "eni-0123456789abcdef0"},
+    **{"srcaddr": "10.0.0.1", "dstaddr": "10.0.0.2", "srcport": 40000, "dstport": 443, "protocol": 6},
+    **{"packets": 3, "bytes": 300, "start": 0, "end": 60, "action": "ACCEPT", "log_status": "OK"},
+}
+"""The fields of version 2; times count from ten minutes before the object came."""
+
+
+def text_object(name: str, arrived: int) -> LogObject:
+    """An object of text in a format that no other one has."""
+    record = at_time(arrived)
+    fields = sorted(record)
+    lines = (" ".join(field.replace("_", "-") for field in fields), " ".join(str(record[field]) for field in fields))
+    return own(name, arrived, "gz", gzip.compress("".join(f"{line}\n" for line in lines).encode(), mtime=0))
+
+
+def parquet_object(name: str, arrived: int, **more: object) -> LogObject:
+    """An object of Parquet, with columns that nobody knows."""
+    sink = io.BytesIO()
+    parquet.write_table(pa.Table.from_pylist([at_time(arrived) | more]), sink)
+    return own(name, arrived, "parquet", sink.getvalue())
+
+
+def at_time(arrived: int) -> dict[str, object]:
+    return RECORD_FIELDS | {"start": arrived - 600, "end": arrived - 540}
+
+
+def own(name: str, arrived: int, suffix: str, content: bytes) -> LogObject:
+    at = datetime.fromtimestamp(arrived - 600, UTC)
+    file = f"{ACCOUNT}_vpcflowlogs_us-east-1_fl-{name}_{at:%Y%m%dT%H%MZ}_0a1b2c3d.log.{suffix}"
+    return LogObject(f"AWSLogs/{ACCOUNT}/vpcflowlogs/us-east-1/{at:%Y/%m/%d}/{file}", content, arrived)

@@ -1,0 +1,134 @@
+"""The whole pipeline with the permissions of its role, and an analyst's queries with theirs; nothing more is granted.
+
+Each call of theirs is held to the deployed policies, and so is each call of S3 and Glue that Trino makes for their
+statements (local_athena/gate.py). Athena may ask for other things than Trino does: what only the service asks for is
+excused below, each with its reason, and what only Trino asks for in the gate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from deploy.played import QUESTIONS, Needed, Played
+from deploy.stack import ROLES, deploy
+from flowlake.querying import QueryError
+from local_athena.policies import Grant, is_like
+from local_athena.server import LocalAthena
+
+_IN_PARTS = "Athena writes large results and files in parts; nothing is large here, and Trino's parts are put and ended"
+_AS_AWS = "AWS's policy for people who use Athena has it beside GetPartitions; Trino has no need of it"
+
+EXCUSED = {
+    ("*", "s3:AbortMultipartUpload", "*"): _IN_PARTS,
+    ("*", "s3:ListMultipartUploadParts", "*"): _IN_PARTS,
+    ("*", "s3:ListBucketMultipartUploads", "*"): _IN_PARTS,
+    ("Analyst", "s3:ListBucket", "*"): "Athena lists what it reads and writes; Trino asks for files by their names",
+    ("*", "glue:GetDatabase", "*:database/default"): "Athena looks at `default` before each statement; Trino does not",
+    ("Analyst", "glue:GetDatabase", "*:database/*"): "Athena looks at a table's database; Trino at some of them only",
+    ("Pipeline", "glue:GetPartition", "*"): _AS_AWS,
+    ("Pipeline", "glue:BatchGetPartition", "*"): _AS_AWS,
+}
+"""What no run uses here, by role, action and resource; and why it is granted."""
+
+DENIED = (
+    "select * from {}_staging.stg_flow_logs__lines limit 1",
+    "select * from {}_intermediate.int_objects__accounted limit 1",
+    "select * from {}_raw.objects limit 1",
+    "select * from {}_raw.text_lines limit 1",
+    "select * from {}_seeds.service_ports limit 1",
+)
+"""What an analyst may not ask."""
+
+pytestmark = pytest.mark.timeout(2400)
+"""Two runs, a publish and maintenance on the local Athena, which share two cores with whatever else runs."""
+
+
+@pytest.fixture(scope="module")
+def played(athena: LocalAthena, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
+    played = Played(deploy(athena, "played"), tmp_path_factory.mktemp("played"))
+    try:
+        played.play()
+        yield played
+    finally:
+        athena.clear_faults()
+
+
+@pytest.fixture(scope="module")
+def needed(played: Played) -> list[Needed]:
+    """What calls of both roles needed; an analyst's queries were answered."""
+    with played.role("Analyst") as settings:
+        for question in QUESTIONS:
+            assert played.ask(settings, question), question
+        # As who asks for too much, and thinks better of it.
+        athena = played.stack.client("athena", "Analyst")
+        played.stack.local.inject(statement="-- long", delay=30)
+        started = athena.start_query_execution(
+            QueryString="select 1 -- long", WorkGroup=played.stack.outputs["AnalystWorkGroup"]
+        )
+        athena.stop_query_execution(QueryExecutionId=started["QueryExecutionId"])
+    return played.needed()
+
+
+def test_nothing_is_missing(needed: list[Needed]) -> None:
+    assert {one.who for one in needed} == set(ROLES)
+    assert {one.by for one in needed} == {"client", "statement"}
+    assert [one for one in needed if not one.is_allowed] == []
+
+
+@pytest.mark.parametrize("who", ROLES)
+def test_nothing_is_granted_that_no_run_used(played: Played, needed: list[Needed], who: str) -> None:
+    used = [one.need for one in needed if one.who == who]
+    idle = [grant for grant in played.stack.grants(who) if not any(grant.covers(need) for need in used)]
+    assert [grant for grant in idle if not is_excused(who, grant)] == []
+
+
+def test_every_excuse_is_about_something_that_is_granted(played: Played) -> None:
+    granted = [(who, grant) for who in ROLES for grant in played.stack.grants(who)]
+    for excuse in EXCUSED:
+        assert any(excuses(excuse, who, grant) for who, grant in granted), excuse
+
+
+def is_excused(who: str, grant: Grant) -> bool:
+    return any(excuses(excuse, who, grant) for excuse in EXCUSED)
+
+
+def excuses(excuse: tuple[str, str, str], who: str, grant: Grant) -> bool:
+    role, action, resource = excuse
+    return role in ("*", who) and action == grant.action and is_like(resource, grant.resource)
+
+
+@pytest.mark.parametrize("question", DENIED)
+def test_an_analyst_reads_nothing_but_what_is_published(played: Played, needed: list[Needed], question: str) -> None:
+    with (
+        played.role("Analyst") as settings,
+        pytest.raises(QueryError, match="not authorized to perform: glue:Get"),
+    ):
+        played.ask(settings, question.format(played.stack.outputs["Database"]))
+
+
+@pytest.mark.parametrize(
+    ("statement", "refused"),
+    [
+        ("delete from {}_core.fct_edges where true", "s3:PutObject"),
+        ("drop table {}_core.fct_edges", "glue:DeleteTable"),
+        ("create view {}.mine as select 1 as x", "glue:CreateTable"),
+    ],
+)
+def test_an_analyst_writes_nothing(played: Played, needed: list[Needed], statement: str, refused: str) -> None:
+    before = set(played.needed())
+    started = played.stack.client("athena", "Analyst").start_query_execution(
+        QueryString=statement.format(played.stack.outputs["Database"]),
+        WorkGroup=played.stack.outputs["AnalystWorkGroup"],
+    )
+    assert played.wait(started["QueryExecutionId"])["Status"]["State"] == "FAILED"
+    assert refused in {one.need.action for one in set(played.needed()) - before if not one.is_allowed}
+    with played.role("Analyst") as settings:
+        assert played.ask(settings, "select 1 from fct_edges limit 1")
+
+
+def test_results_of_analysts_lie_where_their_work_group_says(played: Played, needed: list[Needed]) -> None:
+    stack = played.stack
+    results = stack.local.client("s3").list_objects_v2(Bucket=stack.outputs["ResultsBucket"])["Contents"]
+    assert len([item for item in results if item["Key"].startswith("results/")]) == len(results) >= len(QUESTIONS)
