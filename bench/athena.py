@@ -7,7 +7,6 @@ those of this machine and say little of the service.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sys
 import tempfile
@@ -16,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +26,7 @@ from flowlake.dbt import REPOSITORY
 from flowlake.lake.athena import AthenaLake
 from flowlake.lake.windows import Window
 from flowlake.settings import Arrival, AthenaSettings, Settings, Target, load_settings
-from flowlake.steps import RunContext, Step, StepReport, run_window
+from flowlake.steps import RunContext, run_window
 from flowlake.terminal import human_bytes
 
 if TYPE_CHECKING:
@@ -47,8 +46,6 @@ MEASURED = Window(START + timedelta(days=DAYS), START + timedelta(days=DAYS, hou
 BUCKET = "bench-logs"
 MOST_TIMES_READ = 1.3
 MOST_GROWTH = 1.1
-
-_NODE = re.compile(r'"node_id": "(\w+)\.\w+\.([\w.]+)"')
 
 
 @dataclass(frozen=True)
@@ -201,31 +198,22 @@ def _settings(local: LocalAthena, logs: Logs, name: str) -> Settings:
 
 
 def _run(settings: Settings, window: Window) -> list[Statement]:
-    """Run a window, and return its statements."""
-    began: list[tuple[datetime, str]] = []
-
-    def note(step: Step, report: StepReport | None) -> None:
-        if report is None:
-            began.append((datetime.now(UTC), step.name))
-
-    run_window(RunContext(settings, window, "bench"), note)
-    return list(_statements(settings, began))
-
-
-def _statements(settings: Settings, began: list[tuple[datetime, str]]) -> Iterator[Statement]:
+    """Run a window, and return its statements, as the lake's own ledger has them."""
+    run_id = f"bench {window}"
+    run_window(RunContext(settings, window, run_id))
     lake = AthenaLake(settings)
-    for execution in lake.executions(began[0][0]):
-        at = execution["Status"]["SubmissionDateTime"].astimezone(UTC)
-        steps = [name for since, name in began if since <= at]
-        if steps and execution["ResultConfiguration"]["OutputLocation"].startswith(f"{lake.settings.location}/"):
-            node = _NODE.search(execution["Query"])
-            statistics = execution["Statistics"]
-            yield Statement(
-                steps[-1],
-                ("dbt's tests" if node[1] == "test" else node[2]) if node else "",
-                int(statistics.get("DataScannedInBytes", 0)),
-                statistics.get("EngineExecutionTimeInMillis", 0) / 1000,
-            )
+    rows = lake.query(
+        f"select step, node, scanned_bytes, total_ms from {lake.table('ops', 'query_costs')} where run_id = '{run_id}'"
+    )
+    return [
+        Statement(str(step), _node_name(node or ""), int(scanned or 0), int(milliseconds or 0) / 1000)
+        for step, node, scanned, milliseconds in rows
+    ]
+
+
+def _node_name(node: str) -> str:
+    """`model.flowlake.fct_edges` by its last part; all tests are one."""
+    return "dbt's tests" if node.startswith("test.") else node.rpartition(".")[2]
 
 
 def _inputs(settings: Settings) -> tuple[int, int]:

@@ -153,11 +153,19 @@ def cli(context: click.Context, config: Path | None, debug: bool) -> None:
 @click.option(
     "--accept-missing", is_flag=True, help="Drop the rows of objects that were registered before and are gone."
 )
+@click.option("--estimate", "only_estimate", is_flag=True, help="Run nothing: say what it is going to cost (Athena).")
 @click.option("-v", "--verbose", is_flag=True, help="Log every step in full, dbt's own lines too.")
 @_config_option
 @click.pass_obj
 def run_command(
-    session: Session, *, window: Window, only: tuple[str, ...], accept_missing: bool, verbose: bool, config: Path | None
+    session: Session,
+    *,
+    window: Window,
+    only: tuple[str, ...],
+    accept_missing: bool,
+    only_estimate: bool,
+    verbose: bool,
+    config: Path | None,
 ) -> None:
     """Run the steps of the hourly DAG over a window, in order; the first error ends the run.
 
@@ -168,12 +176,18 @@ def run_command(
       flowlake run --from 2026-11-20T12 --to 2026-11-20T15
       flowlake run --from 2026-11-01 --to 2026-12-01
       flowlake run --from 2026-11-20T12 --to 2026-11-20T13 --step register --step build_staging -v
+      flowlake run --from 2026-11-01 --to 2026-12-01 --estimate
       flowlake run --from $(date -u -d '1 hour ago' +%FT%H) --to $(date -u +%FT%H)     # from cron: escape each %
     """
     from flowlake.progress import StepProgress, showing, start_logging
     from flowlake.terminal import counted, make_console
 
     settings = session.settings(config)
+    if only_estimate:
+        from flowlake.estimating import estimate
+
+        click.echo(str(estimate(settings, window)))
+        return
     console = make_console(stderr=True)
     start_logging(console, verbose=verbose)
     names = [step.name for step in STEPS if not only or step.name in only]
@@ -192,6 +206,8 @@ def run_command(
         f"{window}: published {counted(tables, 'table') if isinstance(tables, int) else 'the tables'}"
         f" at version {published.details.get('version')} in {seconds:.1f} s"
     )
+    if cost := published.details.get("cost of the run"):
+        click.echo(f"cost: {cost}")
 
 
 @cli.command("inspect", short_help="Show what a window would read and what looks wrong.")

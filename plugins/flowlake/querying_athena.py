@@ -46,7 +46,7 @@ def open_query_on_athena(settings: Settings, sql: str) -> Iterator[Result]:
             work_group=athena.work_group,
             schema_name=athena.database,
             region_name=region(),
-            s3_staging_dir=f"{athena.location}/results/",
+            s3_staging_dir=athena.asked_results,
             poll_interval=0.2,
         )
         with connection, connection.cursor() as cursor:

@@ -174,6 +174,13 @@ def _between(low: float, high: float) -> Callable[[Any], Any]:
     return check
 
 
+def _positive(value: float | None) -> float | None:
+    if value is not None and not value > 0:
+        message = f"must be more than 0, but is {value:g}"
+        raise ValueError(message)
+    return value
+
+
 def _cidr(value: str) -> str:
     try:
         return str(ipaddress.ip_network(value))
@@ -311,6 +318,18 @@ class LakeSettings:
 
 
 @dataclass(frozen=True)
+class Budget:
+    """What may be spent on Athena's statements, in dollars; without a figure there is no limit."""
+
+    run_dollars: float | None = _checked(_positive, None)
+    """All statements of a run. Beyond it they are stopped, and the run fails."""
+    statement_dollars: float | None = _checked(_positive, None)
+    """Any one of them."""
+    warn_share: float = _checked(_SHARE, 0.8)
+    """From this share of a limit on a warning is logged."""
+
+
+@dataclass(frozen=True)
 class AthenaSettings:
     """Where the lake is when its target is Athena. Credentials and the region come as everywhere in the AWS SDK."""
 
@@ -323,6 +342,19 @@ class AthenaSettings:
     """How many models are built at the same time."""
     aws_conn_id: str | None = None
     """The Airflow connection whose credentials a DAG's tasks use."""
+    dollars_per_terabyte: float = _checked(_positive, 5.0)
+    """Athena's price for scanned bytes, in the lake's region."""
+    budget: Budget = field(default_factory=Budget)
+
+    @property
+    def results(self) -> str:
+        """Where the results of a run's statements go."""
+        return f"{self.location}/results/"
+
+    @property
+    def asked_results(self) -> str:
+        """Where the results go of what people ask by `flowlake query`."""
+        return f"{self.results}asked/"
 
     def schema(self, name: str) -> str:
         """The Glue database of a schema (`core`, `ops`, …); of `flowlake` the one that people read."""

@@ -34,7 +34,9 @@ def show_status(settings: Settings, console: Console) -> None:
         console.print("nothing is published yet")
     else:
         edges = "{flowlake}.fct_edges"
-        ((newest, hours),) = read_rows(settings, f"select max(event_hour), count(distinct event_hour) from {edges}")
+        ((newest, hours),) = read_rows(
+            settings, f"select max(event_hour), count(distinct event_hour) from {edges}", asked=True
+        )
         # DuckDB gives a timestamp, Athena its text.
         when = str(newest)[:13].replace(" ", "T") if newest else "none"
         console.print(f"published: version {version}, {counted(int(hours), 'event hour')}, newest {when}")

@@ -331,6 +331,7 @@ def run_window(
 
 def _run(step: Step, context: RunContext, lock: RunLock, held: ExitStack) -> StepReport:
     """Run a step over the hull of its window and the overtaken hours (docs/adr/0012-overtaken-objects.md)."""
+    from flowlake.lake.costs import Work
     from flowlake.lake.overtaken import advance, begin_again
     from flowlake.lake.unfinished import noted
 
@@ -343,7 +344,8 @@ def _run(step: Step, context: RunContext, lock: RunLock, held: ExitStack) -> Ste
     if hull != context.window:
         log.warning("%s %s works on %s, for objects of earlier hours were overwritten", step.name, context.window, hull)
     is_concerned = not set(recorded).isdisjoint(hull.hours)
-    with noted(context.settings, f"{step.name} {hull} ({context.run_id})"):
+    work = Work(context.run_id, step.name, *str(hull).split("/"))
+    with noted(context.settings, work) as spent:
         if is_concerned and step.name == "register":
             begin_again(context.settings, hull)
         report = step.run(replace(context, window=hull, widen=widen))
@@ -357,6 +359,9 @@ def _run(step: Step, context: RunContext, lock: RunLock, held: ExitStack) -> Ste
     )
     counts = [f"{name}={count}" for name in COUNTS if (count := getattr(report, name)) is not None]
     log.info("%s %s: %s", report.step, report.window, " ".join([*counts, f"seconds={report.seconds:.1f}"]))
+    if spent.run is not None:
+        report = replace(report, details={**report.details, "cost": str(spent.cost), "cost of the run": str(spent.run)})
+        log.info("%s %s cost %s; the run so far %s", report.step, report.window, spent.cost, spent.run)
     return report
 
 

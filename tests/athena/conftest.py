@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from flowlake.lake.athena import AthenaLake
 from flowlake.settings import AthenaSettings, LakeSettings, Settings, Target
 from local_athena.queries import Database
 from local_athena.server import LocalAthena
@@ -41,7 +42,7 @@ def core(surroundings: LocalAthena, settings: Settings) -> Iterator[Database]:
     """The database `core` of that lake, with a table `t` of one column and no rows."""
     assert settings.athena is not None
     database = Database(surroundings, settings.athena.schema("core"))
-    surroundings.client("glue").create_database(DatabaseInput={"Name": database.name})
+    AthenaLake(settings).ensure_databases(["core", "ops"])
     database.create_table("t", "select 1 as x where false")
     yield database
     surroundings.clear_faults()

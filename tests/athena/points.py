@@ -1,4 +1,4 @@
-"""Kills on purpose on Athena: between any two things that a step has AWS do.
+"""Kills on purpose on Athena, between any two things that a step has AWS do; and services that fail.
 
 `make nightly` plays them one after the other on one lake, each followed by a run that nobody disturbs and a comparison
 with a clean run: the same hour again and again, so that every kill finds rows which it must neither double nor lose.
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from athena.stage import Stage, StageError, assert_same_tables
+from athena.stage import Failure, Stage, StageError, assert_same_tables
 from histories.killing import Kill
 from histories.world import make_world
 from local_athena.server import LocalAthena
@@ -19,6 +19,7 @@ from parity.compare import Table
 
 SEED = "athena 63"
 """A small world of five arrival hours: of eleven objects one is overwritten an hour after it came, two after two."""
+
 
 LATE_SECONDS = 25.0
 """How long a statement of a killed run waits before Athena begins it, if nobody stops it: the next run is then in the
@@ -76,14 +77,55 @@ CALLS = tuple(
 )
 """In whatever step that call is then."""
 
-Point = tuple[str, Kill]
+PASSING = (
+    {"operation": "StartQueryExecution", "error": "ThrottlingException", "times": 3},
+    {"operation": "StartQueryExecution", "error": "InternalServerException", "lost": True, "times": 2},
+    {"operation": "GetQueryExecution", "error": "ThrottlingException", "times": 5},
+    {"operation": "GetQueryResults", "error": "InternalServerException", "times": 2},
+    {"operation": "ListQueryExecutions", "error": "ThrottlingException", "times": 2},
+    {"of_aws": True, "operation": "GetObject", "error": "SlowDown", "times": 5},
+    {"of_aws": True, "operation": "PutObject", "error": "SlowDown", "times": 5},
+    {"of_aws": True, "operation": "PutObject", "error": "InternalError", "lost": True, "times": 3},
+    {"of_aws": True, "operation": "GetTable", "error": "ThrottlingException", "times": 3},
+    {"of_aws": True, "operation": "UpdateTable", "error": "ConcurrentModificationException", "times": 2},
+)
+"""Faults that a run lives through: another try cures them, and what was done before its answer was lost counts once."""
+
+ALWAYS = {"times": 10_000}
+
+FAILURES = (
+    Failure("register", ({"of_aws": True, "operation": "PutObject", "error": "SlowDown", **ALWAYS},), "SlowDown"),
+    Failure(
+        "build_staging",
+        ({"operation": "StartQueryExecution", "error": "ExpiredTokenException", "message": "expired", **ALWAYS},),
+        "expired",
+    ),
+    Failure(
+        "build_marts",
+        ({"statement": rf'merge into \S*"{DATABASE}_core"\."dim_devices"', "error": "GENERIC_INTERNAL_ERROR"},),
+        "dim_devices failed",
+    ),
+    Failure("build_marts", ({"operation": "GetQueryExecution", "error": "AccessDeniedException", **ALWAYS},), "."),
+    Failure(
+        "validate_marts",
+        ({"operation": "StartQueryExecution", "error": "ThrottlingException", **ALWAYS},),
+        "Rate exceeded",
+    ),
+    Failure(
+        "publish",
+        ({"statement": r"(?i)create or replace view", "error": "QUERY_STOPPED", "message": "by hand", "times": 2},),
+        "by hand",
+    ),
+)
+
+Point = tuple[str, Kill] | Failure
 
 
 def _points() -> tuple[Point, ...]:
     writes = (
         (step, Kill(statement=rf'{verb} \S*"{DATABASE}_{schema}"\."{table}"')) for step, verb, schema, table in WRITES
     )
-    return (*writes, *FUNCTIONS, *CALLS)
+    return (*writes, *FUNCTIONS, *CALLS, *FAILURES)
 
 
 POINTS = _points()
@@ -106,14 +148,18 @@ class KillStage:
         return self.stage.clean(self.stage.world.window(2, 4))
 
     def play(self, *points: Point) -> None:
-        """Kill a run at each of the points, look as a reader, run once more undisturbed, and compare.
+        """Kill a run at each of the points, or have it fail, look as a reader, run once more undisturbed, and compare.
 
         Raises:
             StageError: a point was not reached in its step, or readers saw what was not published.
             Difference: the last run left other rows than the clean one.
         """
-        for step, point in points:
+        for each in points:
             before = self.stage.shown()
+            if isinstance(each, Failure):
+                self.stage.fail(self.hour, each)
+                continue
+            step, point = each
             kill = replace(point, statement=point.statement.replace(DATABASE, self.stage.athena.database))
             if kill.statement:
                 self.stage.slow(kill.statement, LATE_SECONDS)

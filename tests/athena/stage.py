@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,11 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from unittest.mock import patch
 
+from flowlake.errors import FlowlakeError
 from flowlake.lake.athena_views import RECORD
 from flowlake.lake.files import open_files
 from flowlake.lake.windows import Window
 from flowlake.settings import AthenaSettings, Settings
-from flowlake.steps import RunContext
+from flowlake.steps import RunContext, Step, StepReport, run_window
 from histories.killing import Kill, Killed, run_and_kill
 from histories.world import LogObject, World
 from local_athena.server import LocalAthena
@@ -28,6 +30,7 @@ from parity.compare import Table, assert_same
 from parity.engines import AthenaReader
 from parity.lakes import Lake, make_lake, on_athena, on_duckdb
 from parity.world import Bucket, make_bucket
+from shared_dbt.start import shared_dbt
 
 BOOKKEEPING = {
     "intermediate.int_hours__restated": "the hours that the last run restated",
@@ -50,6 +53,19 @@ WATCHED = {
 
 class StageError(Exception):
     """A run went another way than it should."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run that meets errors (`LocalAthena.inject`) from the begin of a step on, until it fails with certain words."""
+
+    step: str
+    faults: tuple[Mapping[str, object], ...]
+    says: str
+
+    def __str__(self) -> str:
+        """What happens."""
+        return f"fails in {self.step} of " + ", ".join(str(fault["error"]) for fault in self.faults)
 
 
 @dataclass
@@ -98,6 +114,29 @@ class Stage:
         """A run that nobody disturbs."""
         self.lake.run(window)
         self.note_published()
+
+    def fail(self, window: Window, failure: Failure) -> None:
+        """A run whose services fail from a step on; it says so in one line. Raises StageError when it does not."""
+
+        def meet(step: Step, report: StepReport | None) -> None:
+            if step.name == failure.step and report is None:
+                for fault in failure.faults:
+                    self.local.inject(**{name: self._named(value) for name, value in fault.items()})
+
+        try:
+            with shared_dbt():
+                run_window(self.context(window), meet)
+        except FlowlakeError as error:
+            said = str(error)
+        else:
+            raise StageError(f"a run that {failure} succeeded")
+        finally:
+            self.local.clear_faults()
+        if "\n" in said or not re.search(failure.says, said):
+            raise StageError(f"a run that {failure} says {said!r}")
+
+    def _named(self, value: object) -> object:
+        return value.replace("<database>", self.athena.database) if isinstance(value, str) else value
 
     def kill(self, window: Window, kill: Kill, step: str = "") -> Killed:
         """A run in a process of its own that is killed, in a certain step; without one, wherever it then is."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from flowlake.lake.athena import AthenaError, AthenaLake
+from flowlake.lake.costs import Work
 from flowlake.lake.files import open_files
 from flowlake.lake.unfinished import NOTE, noted
 from flowlake.settings import Settings
@@ -18,6 +19,8 @@ HEAVY = (
     "select count(*) from unnest(sequence(1, 5000)) a(x), unnest(sequence(1, 5000)) b(y), unnest(sequence(1, 400)) c(z)"
 )
 
+STAGING, PUBLISH = Work("run", "build_staging"), Work("run", "publish")
+
 COMMENT = '-- /* {"app": "dbt", "node_id": "model.flowlake.t"} */\n'
 
 
@@ -27,7 +30,7 @@ def an_hour_ago() -> datetime:
 
 def fail_in_a_step(settings: Settings) -> None:
     """A step that began, and did not come to its end."""
-    with pytest.raises(RuntimeError), noted(settings, "build_staging"):
+    with pytest.raises(RuntimeError), noted(settings, STAGING):
         raise RuntimeError
 
 
@@ -41,7 +44,7 @@ def test_an_insert_of_a_dead_run_adds_no_row_to_what_the_next_one_writes(
         late = core.start(f'{COMMENT}insert into "awsdatacatalog"."{core.name}"."t" select 1 as late')
     else:
         late = core.start(f'insert into "{core.name}"."t" select cast(x % 2 as integer) from ({HEAVY}) as heavy(x)')
-    with noted(settings, "build_staging"):
+    with noted(settings, STAGING):
         core.do("delete from t where true")
         core.do("insert into t select 2")
         answer = core.wait(late)
@@ -85,10 +88,10 @@ def test_a_step_that_ended_well_leaves_nothing_to_look_for(
     def refuse(*_: object) -> int:
         raise AssertionError("nothing is left, and every look costs calls")
 
-    with noted(settings, "publish"):
+    with noted(settings, PUBLISH):
         assert open_files(settings).read(NOTE) is not None
     monkeypatch.setattr(AthenaLake, "end_leftovers", refuse)
-    with noted(settings, "publish"):
+    with noted(settings, PUBLISH):
         pass
 
 
@@ -125,5 +128,5 @@ def test_looking_for_them_ends_with_the_pages_of_that_time(
 def test_on_duckdb_nothing_is_noted(tmp_path: Path) -> None:
     from flowlake.settings import LakeSettings
 
-    with noted(Settings(sources=(), lake=LakeSettings(tmp_path)), "publish"):
+    with noted(Settings(sources=(), lake=LakeSettings(tmp_path)), PUBLISH):
         assert list(tmp_path.iterdir()) == []

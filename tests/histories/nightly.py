@@ -146,9 +146,10 @@ def play_kill(number: str, say: Callable[[str], None]) -> tuple[int, int]:
 
 def play_kill_on_athena(number: str, say: Callable[[str], None]) -> tuple[int, int]:
     """One of the kills on purpose on Athena."""
-    step, kill = POINTS_ATHENA[int(number)]
-    say(f"Athena, {step or 'any step'}, {kill}")
-    bench.stage_on_athena().play((step, kill))
+    point = POINTS_ATHENA[int(number)]
+    what = f"{point[0] or 'any step'}, {point[1]}" if isinstance(point, tuple) else str(point)
+    say(f"Athena, {what}")
+    bench.stage_on_athena().play(point)
     return 0, 1
 
 

@@ -83,10 +83,13 @@ class Athena:
         try:
             role = self.require(operation, request, sender)
             if operation == "StartQueryExecution":
-                return self.start_query_execution(request, role)
-            return self.operations[operation](request)
+                answer = self.start_query_execution(request, role)
+            else:
+                answer = self.operations[operation](request)
         except KeyError as error:
             raise invalid(f"1 validation error detected: Value null at {error} must not be null") from error
+        self.faults.call(operation, is_done=True)
+        return answer
 
     def require(self, operation: str, request: Parameters, sender: Sender) -> str:
         """The sender's role, empty for an administrator; ApiError where it may not do this."""

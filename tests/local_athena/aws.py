@@ -30,6 +30,7 @@ from moto.s3.models import FakeBucket, s3_backends
 from werkzeug.serving import make_server
 
 from local_athena.calls import Call, Credential, credential, glue_call, s3_call
+from local_athena.faults import ApiError, Faults
 from local_athena.gate import Gate
 from local_athena.policies import Need
 
@@ -151,12 +152,29 @@ def set_arrival(bucket: str, key: str, seconds: int) -> None:
     s3.get_object(bucket, key).last_modified = datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
 
 
+def operation_of(environ: dict[str, Any]) -> str:
+    """The name of a call of Glue or S3: `UpdateTable`, `PutObject`."""
+    if target := environ.get("HTTP_X_AMZ_TARGET"):
+        return str(target).rpartition(".")[2]
+    kind = "Object" if environ["PATH_INFO"].strip("/").count("/") else "Bucket"
+    return f"{environ['REQUEST_METHOD'].capitalize()}{kind}"
+
+
+def refusal(error: ApiError, environ: dict[str, Any]) -> tuple[str, bytes]:
+    """An error as Glue (JSON) or S3 (XML) says it: the type of its content, and that."""
+    if "HTTP_X_AMZ_TARGET" in environ:
+        return "application/x-amz-json-1.1", json.dumps({"__type": error.name, "message": str(error)}).encode()
+    text = f"<Error><Code>{escape(error.name)}</Code><Message>{escape(str(error))}</Message></Error>"
+    return "application/xml", text.encode()
+
+
 class Application(DomainDispatcherApplication):
-    """moto behind the gate, and paths beside it for what AWS has no call for."""
+    """moto behind the gate, with errors on demand, and paths beside it for what AWS has no call for."""
 
     def __init__(self) -> None:
         super().__init__(create_backend_app)
         self.gate = Gate(ACCOUNT)
+        self.faults = Faults()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         if environ["PATH_INFO"].startswith(LOCAL_PATH):
@@ -172,8 +190,8 @@ class Application(DomainDispatcherApplication):
             try:
                 self.pass_gate(signed, environ)
             except PermissionError as error:
-                return refuse(start_response, signed, str(error))
-        return super().__call__(environ, start_response)
+                return refuse(environ, start_response, signed, str(error))
+        return self.answer(environ, start_response)
 
     def pass_gate(self, signed: Credential, environ: dict[str, Any]) -> None:
         """Let a call pass. Raises PermissionError when its role may not make it."""
@@ -188,6 +206,10 @@ class Application(DomainDispatcherApplication):
         match environ["PATH_INFO"].removeprefix(LOCAL_PATH):
             case "arrivals":
                 set_arrival(**request)
+            case "faults" if environ["REQUEST_METHOD"] == "POST":
+                self.faults.add(request)
+            case "faults":
+                self.faults.clear()
             case "role":
                 needs = Call(tuple(Need(action, resource) for action, resource in request["needs"]))
                 try:
@@ -205,6 +227,22 @@ class Application(DomainDispatcherApplication):
             case unknown:
                 return 404, unknown
         return 200, answer
+
+    def answer(self, environ: dict[str, Any], start_response: Any) -> Any:
+        """What moto says, unless a fault is due, before or after."""
+        operation = operation_of(environ)
+        try:
+            self.faults.call(operation)
+            if not self.faults.has_lost(operation):
+                return super().__call__(environ, start_response)
+            for _ in super().__call__(environ, lambda *_, **__: None):
+                pass
+            self.faults.call(operation, is_done=True)
+        except ApiError as error:
+            kind, content = refusal(error, environ)
+            body_of(environ)  # what was not read would be taken for the next call
+            return respond(start_response, error.status, kind, content)
+        raise AssertionError(operation)
 
 
 def needed(signed: Credential, environ: dict[str, Any]) -> Call:
@@ -232,8 +270,9 @@ def body_of(environ: dict[str, Any]) -> bytes:
     return body
 
 
-def refuse(start_response: Any, signed: Credential, message: str) -> list[bytes]:
+def refuse(environ: dict[str, Any], start_response: Any, signed: Credential, message: str) -> list[bytes]:
     """AWS's answer to what is not permitted, in the words of each service's protocol."""
+    body_of(environ)  # what was not read would be taken for the next call
     if signed.service == "glue":
         body = json.dumps({"__type": "AccessDeniedException", "Message": message}).encode()
         return respond(start_response, 400, "application/x-amz-json-1.1", body)

@@ -8,6 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+STATUS = {"InternalServerException": 500, "InternalError": 500, "SlowDown": 503}
+"""Of errors that are not the caller's."""
+
 
 class ApiError(Exception):
     """What a call of the API is refused with: an exception of Athena's by its name."""
@@ -29,6 +32,7 @@ class Fault:
     """An error, for the next `times` calls of an operation, or statements that match a regular expression.
 
     With `delay`, statements are no failure: each is QUEUED for so many seconds, as behind others of a busy account.
+    With `lost`, the call is done, and it is its answer that does not come.
     """
 
     error: str = ""
@@ -37,6 +41,7 @@ class Fault:
     message: str = "Rate exceeded"
     times: int = 1
     delay: float = 0.0
+    lost: bool = False
 
     def concerns(self, text: str) -> bool:
         return self.statement is not None and bool(re.search(self.statement, text))
@@ -57,11 +62,15 @@ class Faults:
         with self.lock:
             self.waiting.clear()
 
-    def call(self, operation: str) -> None:
-        """Refuse a call, if a fault says so."""
-        if fault := self._take(lambda fault: fault.operation == operation):
-            status = 500 if fault.error == "InternalServerException" else 400
-            raise ApiError(fault.error, fault.message, status)
+    def call(self, operation: str, *, is_done: bool = False) -> None:
+        """Refuse a call, before or after it is done, if a fault says so."""
+        if fault := self._take(lambda fault: fault.operation == operation and fault.lost == is_done):
+            raise ApiError(fault.error, fault.message, STATUS.get(fault.error, 400))
+
+    def has_lost(self, operation: str) -> bool:
+        """Whether the answer of a call is to be lost."""
+        with self.lock:
+            return any(fault.operation == operation and fault.lost for fault in self.waiting)
 
     def statement(self, text: str) -> str | None:
         """The error that a statement is to fail with, as `NAME: message`."""

@@ -53,13 +53,14 @@ class LocalAthena:
             "AWS_DEFAULT_REGION": self.region,
         }
 
-    def inject(self, **fault: Any) -> None:
-        """Make an error happen; `faults.Fault` says which there are."""
-        urllib3.request("POST", f"{self.athena}{FAULTS_PATH}", json=fault)
+    def inject(self, *, of_aws: bool = False, **fault: Any) -> None:
+        """Make an error happen, in Athena or (`of_aws`) in S3 and Glue; `faults.Fault` says which there are."""
+        urllib3.request("POST", f"{self.aws if of_aws else self.athena}{FAULTS_PATH}", json=fault)
 
     def clear_faults(self) -> None:
         """Forget those that have not happened yet."""
-        urllib3.request("DELETE", f"{self.athena}{FAULTS_PATH}")
+        for service in (self.athena, self.aws):
+            urllib3.request("DELETE", f"{service}{FAULTS_PATH}")
 
     def put_arrived(self, bucket: str, key: str, content: bytes, arrived: int) -> None:
         """Write an object as if it had been written at a moment (Unix time)."""

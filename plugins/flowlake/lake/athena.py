@@ -17,6 +17,7 @@ from flowlake.lake.files import S3Files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
     from datetime import datetime
 
     from flowlake.settings import Settings
@@ -53,9 +54,13 @@ class AthenaError(FlowlakeError):
 class AthenaLake:
     """The lake's tables on Athena, for statements one at a time."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Nothing is asked of any service yet. Raises AwsError when there is no region."""
+    def __init__(self, settings: Settings, *, asked: bool = False) -> None:
+        """Nothing is asked of any service yet. Raises AwsError when there is no region.
+
+        `asked`: what is run is no part of a run's work, but what somebody asks beside it.
+        """
         self.settings = athena_settings(settings)
+        self._results = self.settings.asked_results if asked else self.settings.results
         self._athena = client("athena")
         self._glue = client("glue")
 
@@ -74,15 +79,20 @@ class AthenaLake:
             started = self._athena.start_query_execution(
                 QueryString=statement,
                 WorkGroup=self.settings.work_group,
-                ResultConfiguration={"OutputLocation": f"{self.settings.location}/results/"},
+                ResultConfiguration={"OutputLocation": self._results},
             )
             execution_id = str(started["QueryExecutionId"])
             try:
                 self._wait(execution_id)
             except (KeyboardInterrupt, SystemExit):
-                self._athena.stop_query_execution(QueryExecutionId=execution_id)
+                self.stop(execution_id)
                 raise
         return execution_id
+
+    def stop(self, execution_id: str) -> None:
+        """Stop a statement; one that has ended is none to stop. Raises AwsError."""
+        with aws_errors(f"stop the statement {execution_id}"):
+            self._athena.stop_query_execution(QueryExecutionId=execution_id)
 
     def _wait(self, execution_id: str) -> None:
         looks = 0
@@ -113,7 +123,7 @@ class AthenaLake:
                 # DDL takes a moment, and may leave half of what it does; what has not begun can be stopped always.
                 is_brief = found["StatementType"] == "DDL" and "SELECT" not in str(found.get("SubstatementType"))
                 if found["Status"]["State"] == "QUEUED" or not is_brief:
-                    self._athena.stop_query_execution(QueryExecutionId=found["QueryExecutionId"])
+                    self.stop(str(found["QueryExecutionId"]))
             deadline = time.monotonic() + patience
             for found in under_way:
                 self._await_end(str(found["QueryExecutionId"]), deadline)
@@ -127,19 +137,50 @@ class AthenaLake:
 
         Whoever lets the SDK's own errors out of here has to name what was asked (`aws_errors`).
         """
-        listing = self._athena.get_paginator("list_query_executions")
-        for page in listing.paginate(WorkGroup=self.settings.work_group, PaginationConfig={"PageSize": _ASKED_AT_ONCE}):
-            ids = page["QueryExecutionIds"]
-            if not ids:
-                return
-            answer = self._athena.batch_get_query_execution(QueryExecutionIds=ids)
-            found = list(answer["QueryExecutions"])
-            for one in answer.get("UnprocessedQueryExecutionIds", []):
-                asked = self._athena.get_query_execution(QueryExecutionId=one["QueryExecutionId"])
-                found.append(asked["QueryExecution"])
+        for ids in self._pages_of_executions():
+            found = self._described(ids)
             yield from found
             if all(one["Status"]["SubmissionDateTime"] < since for one in found):
                 return
+
+    def newest_executions(self) -> list[str]:
+        """The ids of the work group's newest executions, a page of them. Raises AwsError."""
+        with aws_errors("list Athena's executions"):
+            return next(self._pages_of_executions(), [])
+
+    def executions_after(self, known: AbstractSet[str]) -> list[dict[str, Any]]:
+        """The work group's executions that are newer than those known before (`newest_executions`). Raises AwsError."""
+        new: list[str] = []
+        with aws_errors("list Athena's executions"):
+            for ids in self._pages_of_executions():
+                new += [one for one in ids if one not in known]
+                if not known.isdisjoint(ids):
+                    break
+            # What is new meanwhile moves the others to later pages.
+            new = list(dict.fromkeys(new))
+            starts = range(0, len(new), _ASKED_AT_ONCE)
+            return [found for start in starts for found in self._described(new[start : start + _ASKED_AT_ONCE])]
+
+    def update_count(self, execution_id: str) -> int | None:
+        """How many rows a statement has written, where Athena says it. Raises AwsError."""
+        with aws_errors("read a result from Athena"):
+            answer = self._athena.get_query_results(QueryExecutionId=execution_id, MaxResults=1)
+        count = answer.get("UpdateCount")
+        return None if count is None else int(count)
+
+    def _pages_of_executions(self) -> Iterator[list[str]]:
+        listing = self._athena.get_paginator("list_query_executions")
+        for page in listing.paginate(WorkGroup=self.settings.work_group, PaginationConfig={"PageSize": _ASKED_AT_ONCE}):
+            if page["QueryExecutionIds"]:
+                yield page["QueryExecutionIds"]
+
+    def _described(self, ids: Sequence[str]) -> list[dict[str, Any]]:
+        answer = self._athena.batch_get_query_execution(QueryExecutionIds=ids)
+        found = list(answer["QueryExecutions"])
+        for one in answer.get("UnprocessedQueryExecutionIds", []):
+            asked = self._athena.get_query_execution(QueryExecutionId=one["QueryExecutionId"])
+            found.append(asked["QueryExecution"])
+        return found
 
     def _is_unfinished_write(self, execution: dict[str, Any]) -> bool:
         if execution["Status"]["State"] not in ("QUEUED", "RUNNING"):

@@ -150,6 +150,8 @@ class S3Files:
                 self._s3.put_object(Bucket=self._bucket, Key=self._prefix + path, Body=content, **condition)
             except self._s3.exceptions.ClientError as error:
                 if error_code(error) in ("PreconditionFailed", "ConditionalRequestConflict", "412", "409"):
+                    if self.read(path) == content:
+                        return  # It was written; the answer was lost, and the SDK asked again.
                     raise AwsError(
                         f"{self.uri(path)} was changed by another run meanwhile: run again, and let the runs of one "
                         "lake share the folder lake.path, whose lock keeps them apart"

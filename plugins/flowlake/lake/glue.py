@@ -30,6 +30,9 @@ T = TypeVar("T")
 
 _ATTEMPTS = 6
 
+QUERY_COSTS = "ops/query_costs"
+"""Among the lake's own files; see flowlake.lake.costs."""
+
 _HIVE = "org.apache.hadoop.hive"
 _PARQUET_INPUT = f"{_HIVE}.ql.io.parquet.MapredParquetInputFormat"
 _PARQUET_OUTPUT = f"{_HIVE}.ql.io.parquet.MapredParquetOutputFormat"
@@ -204,6 +207,32 @@ def external_tables() -> tuple[ExternalTable, ...]:
                 ("until_hour", "string"),
             ),
         ),
+        ExternalTable(
+            "ops",
+            "query_costs",
+            QUERY_COSTS,
+            "One row per statement that a run, or maintenance, sent to Athena, with what it cost.",
+            (
+                ("run_id", "string"),
+                ("step", "string"),
+                ("arrival_from", "string"),
+                ("arrival_to", "string"),
+                ("node", "string"),
+                ("kind", "string"),
+                ("execution_id", "string"),
+                ("submitted_at", "timestamp"),
+                ("state", "string"),
+                ("reason", "string"),
+                ("scanned_bytes", "bigint"),
+                ("billed_bytes", "bigint"),
+                ("queued_ms", "bigint"),
+                ("total_ms", "bigint"),
+                ("written_rows", "bigint"),
+                ("dollars", "double"),
+                ("work_group", "string"),
+            ),
+            ("day",),
+        ),
     )
 
 
@@ -271,6 +300,13 @@ class GlueTables:
             self._batches(table, _UPDATE, changed)
             stale += [f"{self._folder(table, values)}/{MANIFEST}" for values in there if values not in inputs]
         return sorted(stale)
+
+    def add_day(self, path: str) -> None:
+        """Make sure of the partition of a file of `ops.query_costs`, which says what a day's statements cost."""
+        table = self._tables["query_costs"]
+        day = path.removeprefix(f"{table.folder}/").split("/")[0].partition("=")[2]
+        found = self._evolve(table, dict(table.columns))
+        self._batches(table, _CREATE, [self._partition_input(table, (day,), _columns(found))])
 
     def remove_partitions(self, manifests: Iterable[str]) -> None:
         """Remove the partitions whose manifests are gone; one that is not there is none to remove."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from flowlake.lake.athena import AthenaError, AthenaLake
 from flowlake.lake.athena_views import move_view, published_snapshots
 from flowlake.lake.aws import aws_errors, client, pages
+from flowlake.lake.costs import Work
 from flowlake.lake.files import S3Files
 from flowlake.lake.ledger import blocking_hours, open_ledger
 from flowlake.lake.lock import Scope, run_lock
@@ -109,7 +110,8 @@ def maintain(settings: Settings, *, dry_run: bool, now: datetime) -> Maintenance
     before = now - timedelta(days=settings.maintenance.keep_snapshots_days)
     if dry_run:
         return _report(_look(settings, now), before, {}, "not touched", dry_run=True)
-    with run_lock(settings, "flowlake maintain", scope=Scope.LAKE), noted(settings, "flowlake maintain"):
+    work = Work(f"maintain-{now:%Y%m%dT%H%M%SZ}", "maintain")
+    with run_lock(settings, "flowlake maintain", scope=Scope.LAKE), noted(settings, work):
         found = _look(settings, now)
         done: dict[Kind, int] = dict.fromkeys(Kind, 0)
         lake = AthenaLake(settings)

@@ -20,12 +20,15 @@ if TYPE_CHECKING:
 SCHEMAS = ("staging", "intermediate", "core", "marts", "ops", "flowlake")
 
 
-def read_rows(settings: Settings, query: str) -> list[tuple[Any, ...]]:
-    """The rows of a query: typed values from DuckDB, Athena's text of them from Athena."""
+def read_rows(settings: Settings, query: str, *, asked: bool = False) -> list[tuple[Any, ...]]:
+    """The rows of a query: typed values from DuckDB, Athena's text of them from Athena.
+
+    `asked`: for somebody who asks, beside the runs; it is no cost of theirs.
+    """
     if settings.target is Target.ATHENA:
         from flowlake.lake.athena import AthenaLake
 
-        lake = AthenaLake(settings)
+        lake = AthenaLake(settings, asked=asked)
         return list(lake.query(query.format_map({schema: f'"{lake.settings.schema(schema)}"' for schema in SCHEMAS})))
     with connect(settings) as connection:
         return connection.execute(_on_duckdb(query)).fetchall()

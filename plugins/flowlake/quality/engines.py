@@ -257,7 +257,7 @@ def _open_athena(settings: Settings, window: Window, layer: Layer) -> Iterator[E
         port=443,
         database=lake.settings.schema("core"),
         query={
-            "s3_staging_dir": f"{lake.settings.location}/results/",
+            "s3_staging_dir": lake.settings.results,
             "work_group": lake.settings.work_group,
             "poll_interval": str(POLL_SECONDS),
         },
