@@ -210,6 +210,19 @@ def test_tables(stack: Stack, database: str, who: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("table", "allowed"),
+    [("flowlake_raw/text_lines", True), ("flowlake_ops/query_costs", True), ("flowlake_ops/windows", False)],
+)
+def test_partitions_are_made_where_tables_have_some(stack: Stack, table: str, allowed: bool) -> None:
+    root = f"arn:aws:glue:us-east-1:{ACCOUNT}"
+    named = ("catalog", f"database/{table.partition('/')[0]}", f"table/{table}")
+    needs = [Need("glue:BatchCreatePartition", f"{root}:{name}") for name in named]
+    found = [decide(stack.policies("Pipeline"), need, Caller()) is Verdict.ALLOWED for need in needs]
+    assert all(found) is allowed
+    assert not any(decide(stack.policies("Analyst"), need, Caller()) is Verdict.ALLOWED for need in needs)
+
+
+@pytest.mark.parametrize(
     ("who", "group", "action", "allowed"),
     [
         ("Pipeline", "flowlake-pipeline", "StartQueryExecution", True),

@@ -160,6 +160,14 @@ def operation_of(environ: dict[str, Any]) -> str:
     return f"{environ['REQUEST_METHOD'].capitalize()}{kind}"
 
 
+def refusal(error: ApiError, environ: dict[str, Any]) -> tuple[str, bytes]:
+    """An error as Glue (JSON) or S3 (XML) says it: the type of its content, and that."""
+    if "HTTP_X_AMZ_TARGET" in environ:
+        return "application/x-amz-json-1.1", json.dumps({"__type": error.name, "message": str(error)}).encode()
+    text = f"<Error><Code>{escape(error.name)}</Code><Message>{escape(str(error))}</Message></Error>"
+    return "application/xml", text.encode()
+
+
 class Application(DomainDispatcherApplication):
     """moto behind the gate, with errors on demand, and paths beside it for what AWS has no call for."""
 
@@ -182,26 +190,8 @@ class Application(DomainDispatcherApplication):
             try:
                 self.pass_gate(signed, environ)
             except PermissionError as error:
-                return refuse(start_response, signed, 403, "AccessDenied", str(error))
-            return self.answer(signed, environ, start_response)
-        return super().__call__(environ, start_response)
-
-    def answer(self, signed: Credential, environ: dict[str, Any], start_response: Any) -> Any:
-        """What moto says, unless a fault is due, before it or after."""
-        operation = operation_of(environ)
-        try:
-            self.faults.call(operation)
-        except ApiError as error:
-            body_of(environ)  # What is not read would be taken for the next call.
-            return refuse(start_response, signed, error.status, error.name, str(error))
-        if not self.faults.has_lost(operation):
-            return super().__call__(environ, start_response)
-        said = list(super().__call__(environ, lambda *_, **__: None))
-        try:
-            self.faults.call(operation, is_done=True)
-        except ApiError as error:
-            return refuse(start_response, signed, error.status, error.name, str(error))
-        raise AssertionError(said)
+                return refuse(environ, start_response, signed, str(error))
+        return self.answer(environ, start_response)
 
     def pass_gate(self, signed: Credential, environ: dict[str, Any]) -> None:
         """Let a call pass. Raises PermissionError when its role may not make it."""
@@ -216,6 +206,10 @@ class Application(DomainDispatcherApplication):
         match environ["PATH_INFO"].removeprefix(LOCAL_PATH):
             case "arrivals":
                 set_arrival(**request)
+            case "faults" if environ["REQUEST_METHOD"] == "POST":
+                self.faults.add(request)
+            case "faults":
+                self.faults.clear()
             case "role":
                 needs = Call(tuple(Need(action, resource) for action, resource in request["needs"]))
                 try:
@@ -224,10 +218,6 @@ class Application(DomainDispatcherApplication):
                         self.gate.require(answer, by, needs)
                 except PermissionError as error:
                     return 403, str(error)
-            case "faults" if environ["REQUEST_METHOD"] == "DELETE":
-                self.faults.clear()
-            case "faults":
-                self.faults.add(request)
             case "begin":
                 self.gate.begin(**request)
             case "end":
@@ -237,6 +227,22 @@ class Application(DomainDispatcherApplication):
             case unknown:
                 return 404, unknown
         return 200, answer
+
+    def answer(self, environ: dict[str, Any], start_response: Any) -> Any:
+        """What moto says, unless a fault is due, before or after."""
+        operation = operation_of(environ)
+        try:
+            self.faults.call(operation)
+            if not self.faults.has_lost(operation):
+                return super().__call__(environ, start_response)
+            for _ in super().__call__(environ, lambda *_, **__: None):
+                pass
+            self.faults.call(operation, is_done=True)
+        except ApiError as error:
+            kind, content = refusal(error, environ)
+            body_of(environ)  # what was not read would be taken for the next call
+            return respond(start_response, error.status, kind, content)
+        raise AssertionError(operation)
 
 
 def needed(signed: Credential, environ: dict[str, Any]) -> Call:
@@ -264,17 +270,17 @@ def body_of(environ: dict[str, Any]) -> bytes:
     return body
 
 
-def refuse(start_response: Any, signed: Credential, status: int, code: str, message: str) -> list[bytes]:
-    """AWS's answer to what is not permitted, or failed, in the words of each service's protocol."""
+def refuse(environ: dict[str, Any], start_response: Any, signed: Credential, message: str) -> list[bytes]:
+    """AWS's answer to what is not permitted, in the words of each service's protocol."""
+    body_of(environ)  # what was not read would be taken for the next call
     if signed.service == "glue":
-        name = "AccessDeniedException" if code == "AccessDenied" else code
-        body = json.dumps({"__type": name, "Message": message}).encode()
-        return respond(start_response, 400 if status == 403 else status, "application/x-amz-json-1.1", body)
-    error = f"<Code>{escape(code)}</Code><Message>{escape(message)}</Message>"
+        body = json.dumps({"__type": "AccessDeniedException", "Message": message}).encode()
+        return respond(start_response, 400, "application/x-amz-json-1.1", body)
+    error = f"<Code>AccessDenied</Code><Message>{escape(message)}</Message>"
     document = f"<Error>{error}</Error>"
     if signed.service != "s3":
         document = f"<ErrorResponse><Error><Type>Sender</Type>{error}</Error></ErrorResponse>"
-    return respond(start_response, status, "application/xml", document.encode())
+    return respond(start_response, 403, "application/xml", document.encode())
 
 
 def respond(start_response: Any, status: int, kind: str, body: bytes) -> list[bytes]:
