@@ -124,11 +124,7 @@ class Played:
 
     def die(self, settings: Settings) -> None:
         """A step that did not come to its end, with a statement under way that the next one stops."""
-<<<<<<< HEAD
-        with pytest.raises(RuntimeError), noted(settings, Work("build_marts", "build_marts")):
-=======
         with pytest.raises(RuntimeError), noted(settings, Work("deployed", "build_marts")):
->>>>>>> deploy-aws
             raise RuntimeError
         self.stack.local.inject(statement="1 as late", delay=30)
         assert settings.athena is not None
@@ -137,11 +133,7 @@ class Played:
             WorkGroup=settings.athena.work_group,
             ResultConfiguration={"OutputLocation": settings.athena.results},
         )
-<<<<<<< HEAD
-        with noted(settings, Work("build_marts", "build_marts")):
-=======
         with noted(settings, Work("deployed", "build_marts")):
->>>>>>> deploy-aws
             pass
         assert self.wait(late["QueryExecutionId"])["Status"]["State"] == "CANCELLED"
 
