@@ -89,7 +89,7 @@ def at_statement(kill: dict[str, Any]) -> None:
             found += sum(bool(pattern.search(text)) for text in new())
             if found >= due:
                 die(kill)
-            time.sleep(0.03)
+            time.sleep(0.1)
 
     new()  # what others sent before
     threading.Thread(target=watch, daemon=True).start()

@@ -448,6 +448,6 @@ def kill_while_it_writes(lake: Any, start: str, end: str) -> None:
         start_new_session=True,
     )
     while process.poll() is None and set(files(folder)) == before:
-        time.sleep(0.001)
+        time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
