@@ -479,7 +479,9 @@ _MISTAKES = ("NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch", "NoC
 def explain(error: Exception) -> str:
     """What an error of the AWS client means and what to do, on one line."""
     code = _code(error)
-    return _ADVICE.get(code) or shown(" ".join(f"{code}: {error}".split()))
+    said = shown(" ".join(f"{code}: {error}".split()))
+    # Where IAM names the action and the resource, nothing is to be added.
+    return said if "not authorized to perform" in said else _ADVICE.get(code, said)
 
 
 def _code(error: Exception) -> str:
