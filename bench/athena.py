@@ -16,14 +16,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.athena_questions import ask_all, questions_rows, questions_table
 from bench.history_logs import DAYS, START, obtain_history
 from bench.inputs import Bench, Logs
 from bench.results import Aim, Bound, Findings, Row, Table, Unit
 from flowlake.dbt import REPOSITORY
 from flowlake.lake.athena import AthenaLake
+from flowlake.lake.aws import athena_settings
+from flowlake.lake.costs import LEAST_BILLED, TERABYTE
+from flowlake.lake.tables import SCHEMAS, in_window
 from flowlake.lake.windows import Window
 from flowlake.settings import Arrival, AthenaSettings, Settings, Target, load_settings
 from flowlake.steps import RunContext, run_window
@@ -41,9 +46,14 @@ BUSY_PAIRS = 53_334
 BULK_DAYS = 10
 
 BEFORE = Window(START - timedelta(hours=1), START)
+QUIET = Window(START, START + timedelta(hours=1))
 MEASURED = Window(START + timedelta(days=DAYS), START + timedelta(days=DAYS, hours=1))
 
 BUCKET = "bench-logs"
+RUNS_A_MONTH = 730
+S3_DOLLARS = 0.023
+"""For a GB and month (2026-11: aws.amazon.com/s3/pricing, us-east-1)."""
+
 MOST_TIMES_READ = 1.3
 MOST_GROWTH = 1.1
 
@@ -59,29 +69,115 @@ class Statement:
 
 
 def section(bench: Bench) -> Findings:
-    """Run the same hour on two lakes and compare what it scanned."""
+    """Run the same hour on two lakes, compare what it scanned, and ask the nine questions of the older one."""
     logs = obtain_history(bench, "athena", pairs=PAIRS, busy=BUSY_PAIRS)
+    days = [START + timedelta(days=day) for day in range(0, DAYS + 1, BULK_DAYS)]
+    bulk = [Window(start, end) for start, end in pairwise(days)]
     with _local_athena() as local:
         _upload(local, logs)
-        bulk = [
-            Window(START + timedelta(days=day), START + timedelta(days=day + BULK_DAYS))
-            for day in range(0, DAYS, BULK_DAYS)
-        ]
-        runs: dict[str, list[Statement]] = {}
-        for name, history in (("young", []), ("old", bulk)):
-            settings = _settings(local, logs, name)
-            for window in (BEFORE, *history):
-                _run(settings, window)
-                bench.say(f"{window} on the {name} lake")
-            runs[name] = _run(settings, MEASURED)
-            bench.say(f"{MEASURED} on the {name} lake: {human_bytes(_bytes(runs[name]))}")
-        raw, staged = _inputs(settings)
-    return _findings(runs, raw, staged, logs)
+
+        def run(settings: Settings, window: Window) -> list[Statement]:
+            statements = _run(settings, window)
+            bench.say(f"{window}: {human_bytes(_bytes(statements))} by {len(statements)} statements")
+            return statements
+
+        young, old = _settings(local, logs, "young"), _settings(local, logs, "old")
+        run(young, BEFORE)
+        quiet, first = run(young, QUIET), run(young, MEASURED)
+        for window in (BEFORE, *bulk):
+            run(old, window)
+        later = run(old, MEASURED)
+        answers = ask_all(local, old, BUCKET, MEASURED)
+        sizes = Sizes(
+            quiet=_raw(young, QUIET),
+            busy=_raw(young, MEASURED),
+            staged=_staged(young),
+            history=_raw(old, Window(BEFORE.start, MEASURED.end)),
+            tables=_tables(old),
+        )
+    found = _findings({"young": first, "old": later}, sizes, logs)
+    price = Price.between((sizes.quiet, _bytes(quiet)), (sizes.busy, _bytes(first)), len(first), old)
+    return replace(
+        found,
+        rows=[*found.rows, *questions_rows(answers)],
+        tables=[*found.tables, questions_table(answers), _sizing(price, sizes)],
+        notes=[
+            *found.notes,
+            "The questions go over the text as AWS's own table has it, a partition a day; over the cleaned lines; and"
+            " over the marts. Where the answers differ the benchmark fails.",
+            "A month is 730 runs. What a run scans is a line through a quiet hour and a busy one; Athena bills at least"
+            " 10 MB for a statement, so to that line comes as much for each: the bill is at most so high. S3 is 0.023"
+            " dollars for a GB and month, of flow logs and tables as they are on the old lake; requests, the delivery"
+            " of flow logs, and analysts' queries are not in it.",
+        ],
+    )
 
 
-def _findings(runs: Mapping[str, list[Statement]], raw: int, staged: int, logs: Logs) -> Findings:
+@dataclass(frozen=True)
+class Sizes:
+    """Bytes of the objects of the quiet and of the busy hour, of staged rows, of objects and tables of the old lake."""
+
+    quiet: int
+    busy: int
+    staged: int
+    history: int
+    tables: int
+
+
+@dataclass(frozen=True)
+class Price:
+    """What a run scans: a fixed part, and a part of what arrived; how many statements; dollars for a terabyte."""
+
+    fixed: float
+    share: float
+    statements: int
+    dollars_per_terabyte: float
+
+    @classmethod
+    def between(cls, quiet: tuple[int, int], busy: tuple[int, int], statements: int, settings: Settings) -> Price:
+        """The line through two hours, each (bytes that arrived, bytes scanned)."""
+        share = (busy[1] - quiet[1]) / (busy[0] - quiet[0])
+        return cls(
+            max(0.0, quiet[1] - share * quiet[0]), share, statements, athena_settings(settings).dollars_per_terabyte
+        )
+
+    def scanned(self, arrived: float) -> float:
+        """Bytes that an hourly run scans."""
+        return self.fixed + self.share * arrived
+
+    def dollars(self, arrived: float) -> float:
+        """What a month of such runs costs at most."""
+        billed = self.scanned(arrived) + self.statements * LEAST_BILLED
+        return RUNS_A_MONTH * billed * self.dollars_per_terabyte / TERABYTE
+
+
+def _sizing(price: Price, sizes: Sizes) -> Table:
+    kept = 1 + sizes.tables / sizes.history
+    rows = []
+    for what, day in (("1 GB", 1e9), ("100 GB", 1e11), ("1 TB", 1e12)):
+        stored = day * 365 / 12 * kept
+        rows.append(
+            (
+                what,
+                human_bytes(int(price.scanned(day / 24))),
+                f"{price.dollars(day / 24):,.2f}",
+                human_bytes(int(stored)),
+                f"{stored / 1e9 * S3_DOLLARS:,.2f}",
+            )
+        )
+    columns = (
+        "delivered a day",
+        "an hourly run scans",
+        "Athena, dollars a month",
+        "a month adds",
+        "S3, dollars a month",
+    )
+    return Table("What flow logs cost on AWS", columns, tuple(rows))
+
+
+def _findings(runs: Mapping[str, list[Statement]], sizes: Sizes, logs: Logs) -> Findings:
     young, old = _bytes(runs["young"]), _bytes(runs["old"])
-    least = raw + staged
+    least = sizes.busy + sizes.staged
     rows = [
         Row("raw objects of the hour and its staged rows, once each", least, Unit.BYTES),
         Row(
@@ -216,12 +312,30 @@ def _node_name(node: str) -> str:
     return "dbt's tests" if node.startswith("test.") else node.rpartition(".")[2]
 
 
-def _inputs(settings: Settings) -> tuple[int, int]:
-    """Bytes of the measured hour: of its objects as delivered, and of its rows in staging."""
+def _raw(settings: Settings, window: Window) -> int:
+    """Bytes of a window's objects as delivered."""
+    lake = AthenaLake(settings, asked=True)
+    ((raw,),) = lake.query(f"select sum(size) from {lake.table('raw', 'objects')} where {in_window(window)}")
+    return int(raw or 0)
+
+
+def _staged(settings: Settings) -> int:
+    """Bytes of the rows that were staged last: a run deletes, then inserts."""
     lake = AthenaLake(settings)
-    hour = MEASURED.hours[0]
-    ((raw,),) = lake.query(f"select sum(size) from {lake.table('raw', 'objects')} where arrival_hour = '{hour}'")
-    # What the run has added last: delete, then insert.
     metadata = lake.metadata(lake.glue_table("staging", "stg_flow_logs__lines") or {}) or {}
     newest = next(item for item in metadata["snapshots"] if item["snapshot-id"] == metadata["current-snapshot-id"])
-    return int(raw or 0), int(newest["summary"]["added-files-size"])
+    return int(newest["summary"]["added-files-size"])
+
+
+def _tables(settings: Settings) -> int:
+    """Bytes of all tables as they are."""
+    lake, total = AthenaLake(settings), 0
+    for schema in SCHEMAS:
+        for table in lake.glue_tables(schema):
+            metadata = lake.metadata(table) or {"snapshots": []}
+            total += sum(
+                int(item["summary"].get("total-files-size", 0))
+                for item in metadata["snapshots"]
+                if item["snapshot-id"] == metadata["current-snapshot-id"]
+            )
+    return total

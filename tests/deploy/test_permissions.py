@@ -8,6 +8,7 @@ compared for objects alone.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -253,10 +254,8 @@ def test_nothing_else_may_be_asked(stack: Stack, service: str) -> None:
 def test_every_permission_names_its_action_and_what_it_is_on(stack: Stack, who: str) -> None:
     for grant in stack.grants(who):
         assert "*" not in grant.action
-        owned = (
-            grant.resource.split(":", 5)[5].removeprefix("database/").removeprefix("table/").removeprefix("workgroup/")
-        )
-        assert owned in ("catalog", "default") or owned.startswith("flowlake"), grant
+        owned = re.sub("^(database|table|workgroup|datacatalog)/", "", grant.resource.split(":", 5)[5])
+        assert owned.lower() in ("catalog", "default", "awsdatacatalog") or owned.startswith("flowlake"), grant
         first = owned.partition("/")[0]
         assert first.endswith("_*") or "*" not in first, f"{grant}: of others, too"
 

@@ -207,7 +207,10 @@ class AthenaLake:
 
     def query(self, statement: str) -> list[tuple[str | None, ...]]:
         """The rows of a query, each value as Athena's text. Raises as `run`."""
-        execution_id = self.run(statement)
+        return self.rows(self.run(statement))
+
+    def rows(self, execution_id: str) -> list[tuple[str | None, ...]]:
+        """The rows of a query that has ended, as `query`. Raises AwsError."""
         with aws_errors("read a result from Athena"):
             return list(self._rows(execution_id))
 
