@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from flowlake.lake.athena import AthenaError, AthenaLake
-from flowlake.lake.costs import LEAST_BILLED, TERABYTE, BudgetError, Cost, Work
-from flowlake.lake.unfinished import Spent, noted
+from flowlake.lake.costs import LEAST_BILLED, TERABYTE, BudgetError, Cost
+from flowlake.lake.unfinished import Spent, Work, noted
 from flowlake.querying import open_query
 from flowlake.settings import Budget, Settings
 from local_athena.queries import Database

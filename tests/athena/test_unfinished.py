@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from flowlake.lake.athena import AthenaError, AthenaLake
-from flowlake.lake.costs import Work
 from flowlake.lake.files import open_files
-from flowlake.lake.unfinished import NOTE, noted
+from flowlake.lake.unfinished import NOTE, Work, noted
 from flowlake.settings import Settings
 from local_athena.queries import Database
 from local_athena.server import LocalAthena

@@ -20,11 +20,10 @@ from pyarrow import parquet
 from deploy.stack import ACCOUNT, Stack
 from flowlake.lake.athena import AthenaLake
 from flowlake.lake.athena_views import RECORD
-from flowlake.lake.costs import Work
 from flowlake.lake.files import open_files
 from flowlake.lake.maintain import maintain
 from flowlake.lake.tables import read_rows
-from flowlake.lake.unfinished import noted
+from flowlake.lake.unfinished import Work, noted
 from flowlake.lake.windows import Window
 from flowlake.querying_athena import open_query_on_athena
 from flowlake.sample import SampleSpec

@@ -25,6 +25,7 @@ from flowlake.lake.aws import AwsError
 from flowlake.lake.files import S3Files
 from flowlake.lake.glue import QUERY_COSTS, GlueTables
 from flowlake.lake.objects import shown
+from flowlake.lake.unfinished import Work
 from flowlake.terminal import human_bytes
 
 if TYPE_CHECKING:
@@ -47,20 +48,6 @@ _COMMENT = re.compile(r"\s*(?:--\s*)?/\* (\{[^\n]*?\}) \*/")
 
 class BudgetError(FlowlakeError):
     """A run, or a statement of it, that would cost more than the settings allow."""
-
-
-@dataclass(frozen=True)
-class Work:
-    """What statements are for: a step of a run over a window, or maintenance, which has none."""
-
-    run_id: str
-    step: str
-    arrival_from: str | None = None
-    arrival_to: str | None = None
-
-    def __str__(self) -> str:
-        """As it stands in logs."""
-        return f"{self.step} {self.arrival_from}/{self.arrival_to}" if self.arrival_from else self.step
 
 
 @dataclass(frozen=True)

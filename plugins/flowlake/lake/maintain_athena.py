@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from flowlake.lake.athena import AthenaError, AthenaLake
 from flowlake.lake.athena_views import move_view, published_snapshots
 from flowlake.lake.aws import aws_errors, client, pages
-from flowlake.lake.costs import Work
 from flowlake.lake.files import S3Files
 from flowlake.lake.ledger import blocking_hours, open_ledger
 from flowlake.lake.lock import Scope, run_lock
@@ -33,7 +32,7 @@ from flowlake.lake.maintain import (
 )
 from flowlake.lake.publish import SCHEMA
 from flowlake.lake.tables import SCHEMAS
-from flowlake.lake.unfinished import noted
+from flowlake.lake.unfinished import Work, noted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

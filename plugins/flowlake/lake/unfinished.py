@@ -23,7 +23,7 @@ from flowlake.settings import Target
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from flowlake.lake.costs import Cost, Work
+    from flowlake.lake.costs import Cost
     from flowlake.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -33,6 +33,20 @@ NOTE = "ops/unfinished.json"
 
 _CLOCKS_DIFFER_BY = timedelta(minutes=15)
 """AWS refuses calls of clocks that differ by more."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What statements are for: a step of a run over a window, or maintenance, which has none."""
+
+    run_id: str
+    step: str
+    arrival_from: str | None = None
+    arrival_to: str | None = None
+
+    def __str__(self) -> str:
+        """As it stands in logs."""
+        return f"{self.step} {self.arrival_from}/{self.arrival_to}" if self.arrival_from else self.step
 
 
 @dataclass
