@@ -331,9 +331,8 @@ def run_window(
 
 def _run(step: Step, context: RunContext, lock: RunLock, held: ExitStack) -> StepReport:
     """Run a step over the hull of its window and the overtaken hours (docs/adr/0012-overtaken-objects.md)."""
-    from flowlake.lake.costs import Work
     from flowlake.lake.overtaken import advance, begin_again
-    from flowlake.lake.unfinished import noted
+    from flowlake.lake.unfinished import Work, noted
 
     def widen(window: Window) -> None:
         held.enter_context(lock.hours(window))
