@@ -8,7 +8,7 @@ import re
 import shutil
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,19 +128,20 @@ def nodes_of(output: str) -> dict[str, float]:
 def time_tables(runs: Mapping[str, Run]) -> list[Table]:
     """Where the time of some runs went: by step, and by the models that took most of the last of them."""
 
-    def line(what: str, seconds: Callable[[Run], float]) -> tuple[str, ...]:
-        return what, *(f"{seconds(one):.1f}" for one in runs.values())
+    def line(what: str, seconds: Iterable[float]) -> tuple[str, ...]:
+        return what, *(f"{each:.1f}" for each in seconds)
 
-    last = list(runs.values())[-1]
+    ran = list(runs.values())
+    last = ran[-1]
     models = [name for name in last.nodes if name != TESTS]
     slowest = sorted(models, key=lambda name: -last.nodes[name])[:SHOWN_MODELS]
     shown = {*slowest, TESTS}
-    # mypy cannot infer lambdas with defaults, which bind each turn's name.
-    steps = [line(step, lambda one, step=step: one.steps.get(step, 0.0)) for step in last.steps]  # type: ignore[misc]
-    steps.append(line("the process in all", lambda one: one.measured.seconds))
-    steps.append(line("CPU, user and system", lambda one: one.measured.cpu_seconds))
-    nodes = [line(name, lambda one, name=name: one.nodes.get(name, 0.0)) for name in (*slowest, TESTS)]  # type: ignore[misc]
-    nodes.append(line("other models", lambda one: sum(taken for name, taken in one.nodes.items() if name not in shown)))
+    steps = [line(step, [one.steps.get(step, 0.0) for one in ran]) for step in last.steps]
+    steps.append(line("the process in all", [one.measured.seconds for one in ran]))
+    steps.append(line("CPU, user and system", [one.measured.cpu_seconds for one in ran]))
+    nodes = [line(name, [one.nodes.get(name, 0.0) for one in ran]) for name in (*slowest, TESTS)]
+    others = [sum(taken for name, taken in one.nodes.items() if name not in shown) for one in ran]
+    nodes.append(line("other models", others))
     return [
         Table("Seconds by step", ("step", *runs), tuple(steps)),
         Table("Seconds by model", ("model", *runs), tuple(nodes)),

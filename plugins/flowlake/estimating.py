@@ -98,7 +98,7 @@ def estimate(settings: Settings, window: Window) -> Estimate:
 
     Raises:
         EstimateError: the lake is not on Athena, or no run has succeeded in the last 30 days.
-        AthenaError, AwsError, StorageError: a service, or a source, cannot be read.
+        AthenaError, AwsError, SourceError: a service, or a source, cannot be read.
     """
     from flowlake.lake.register import plan
 

@@ -105,7 +105,7 @@ FAILURES = (
         ({"statement": rf'merge into \S*"{DATABASE}_core"\."dim_devices"', "error": "GENERIC_INTERNAL_ERROR"},),
         "dim_devices failed",
     ),
-    Failure("build_marts", ({"operation": "GetQueryExecution", "error": "AccessDeniedException", **ALWAYS},), "."),
+    Failure("build_marts", ({"operation": "GetQueryExecution", "error": "AccessDeniedException", **ALWAYS},), "Access"),
     Failure(
         "validate_marts",
         ({"operation": "StartQueryExecution", "error": "ThrottlingException", **ALWAYS},),

@@ -45,7 +45,7 @@ WORLDS = 50
 
 KILL = "kill-"
 ATHENA = "athena-"
-"""Kills on the local Athena. They are played beside SQLite."""
+"""Kills, and failing services, on the local Athena. They are played beside SQLite."""
 
 ATHENA_SHARE = 1 / 3
 """How much of them: seeds that follow each other, as days do, play the others."""
@@ -150,7 +150,7 @@ def play_kill_on_athena(number: str, say: Callable[[str], None]) -> tuple[int, i
     what = f"{point[0] or 'any step'}, {point[1]}" if isinstance(point, tuple) else str(point)
     say(f"Athena, {what}")
     bench.stage_on_athena().play(point)
-    return 0, 1
+    return 0, int(isinstance(point, tuple))
 
 
 PLAYS: Mapping[str, Callable[[str, Callable[[str], None]], tuple[int, int]]] = {

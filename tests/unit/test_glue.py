@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flowlake.lake import glue as glue_module
+from flowlake.lake.costs import Statement
 from flowlake.lake.glue import GlueError, GlueTables, external_tables, may_be_column
 from flowlake.records.fields import FIELDS
 from flowlake.settings import AthenaSettings, LakeSettings, Settings, Source, Target
@@ -74,3 +76,8 @@ def test_every_known_field_is_a_column_of_the_records() -> None:
 @pytest.mark.parametrize("name", ["arrival_hour", "Read_Path", "a b", "a.b", "ü", "", "x" * 256, "$path", 'a"b'])
 def test_what_glue_or_a_model_would_take_for_something_else_is_no_column(name: str) -> None:
     assert not may_be_column(name)
+
+
+def test_the_ledger_of_costs_has_a_column_for_each_thing_that_is_noted() -> None:
+    (table,) = (table for table in external_tables() if table.name == "query_costs")
+    assert [name for name, _ in table.columns] == [item.name for item in fields(Statement)]

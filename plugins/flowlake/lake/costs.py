@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from flowlake.errors import FlowlakeError
@@ -26,7 +26,7 @@ from flowlake.lake.files import S3Files
 from flowlake.lake.glue import QUERY_COSTS, GlueTables
 from flowlake.lake.objects import shown
 from flowlake.lake.unfinished import Work
-from flowlake.terminal import human_bytes
+from flowlake.terminal import counted, human_bytes
 
 if TYPE_CHECKING:
     from flowlake.settings import AthenaSettings, Settings
@@ -95,19 +95,19 @@ class Cost:
     def __str__(self) -> str:
         """One line for people."""
         return (
-            f"{self.statements} statements, {human_bytes(self.scanned_bytes)} scanned, "
+            f"{counted(self.statements, 'statement')}, {human_bytes(self.scanned_bytes)} scanned, "
             f"{human_bytes(self.billed_bytes)} billed, {self.dollars:.4f} dollars"
         )
 
 
 def total(statements: Iterable[Statement]) -> Cost:
     """What statements cost together."""
-    counted = list(statements)
+    listed = list(statements)
     return Cost(
-        len(counted),
-        sum(one.scanned_bytes for one in counted),
-        sum(one.billed_bytes for one in counted),
-        sum(one.dollars for one in counted),
+        len(listed),
+        sum(one.scanned_bytes for one in listed),
+        sum(one.billed_bytes for one in listed),
+        sum(one.dollars for one in listed),
     )
 
 
@@ -138,9 +138,8 @@ class Account:
     @classmethod
     def begin(cls, settings: Settings, work: Work, now: datetime, mark: str) -> Account:
         """An account of what is sent from now on; `mark` is a name that no other work has. Raises AwsError."""
-        day, digest = f"{now:%Y-%m-%d}", hashlib.sha256(work.run_id.encode()).hexdigest()[:16]
         known = AthenaLake(settings).newest_executions()
-        return cls(settings, work, known, f"{QUERY_COSTS}/day={day}/{digest}/{mark}.parquet")
+        return cls(settings, work, known, f"{_folder(now.date(), work)}/{mark}.parquet")
 
     def as_note(self) -> dict[str, Any]:
         """What `from_note` needs, as JSON takes it."""
@@ -153,12 +152,11 @@ class Account:
 
     def statements(self) -> list[Statement]:
         """What was sent so far. Raises AwsError."""
-        own = [found for found in self._lake.executions_after(self.known) if self._is_own(found)]
-        return [self._row(found, None) for found in own]
+        return [self._row(found, None) for found in self._own()]
 
     def close(self) -> Cost:
-        """Write the rows of what was sent, and return what the run has cost so far. Raises AwsError, GlueError."""
-        own = [found for found in self._lake.executions_after(self.known) if self._is_own(found)]
+        """Write the rows of what was sent, and return what it has cost. Raises AwsError, GlueError."""
+        own = self._own()
         with ThreadPoolExecutor(_READERS) as pool:
             rows = list(pool.map(self._row, own, pool.map(self._written_rows, own)))
         rows.sort(key=lambda row: (row.submitted_at, row.execution_id))
@@ -170,17 +168,19 @@ class Account:
     def earlier(self) -> Cost:
         """What the run had cost before this work. Raises AwsError."""
         if self._earlier is None:
-            folder, _, _ = self.file.rpartition("/")
-            day = datetime.strptime(folder.split("day=")[1][:10], "%Y-%m-%d").replace(tzinfo=UTC)
-            # A run that began yesterday; longer ones are told from each other by their steps all the same.
-            folders = [folder, folder.replace(f"day={day:%Y-%m-%d}", f"day={day - timedelta(days=1):%Y-%m-%d}")]
-            paths = [path for each in folders for path in self._files.list(each) if path != self.file]
-            self._earlier = total(row for path in paths for row in self._read(path) if row.run_id == self.work.run_id)
+            today = date.fromisoformat(self.file.removeprefix(f"{QUERY_COSTS}/day=")[:10])
+            # Runs over midnight have steps in two folders. What one spent on an earlier day than that is not looked up.
+            folders = [_folder(day, self.work) for day in (today - timedelta(days=1), today)]
+            paths = [path for folder in folders for path in self._files.list(folder) if path != self.file]
+            self._earlier = total(row for path in paths for row in self._read(path))
         return self._earlier
 
     def stop(self, execution_id: str) -> None:
         """Stop a statement; one that has ended is none to stop. Raises AwsError."""
         self._lake.stop(execution_id)
+
+    def _own(self) -> list[dict[str, Any]]:
+        return [found for found in self._lake.executions_after(self.known) if self._is_own(found)]
 
     def _is_own(self, execution: Mapping[str, Any]) -> bool:
         place = str(execution.get("ResultConfiguration", {}).get("OutputLocation", ""))
@@ -233,6 +233,11 @@ class Account:
         return [Statement(**row) for row in rows]
 
 
+def _folder(day: date, work: Work) -> str:
+    # Digests, for the ids of Airflow's runs are not for paths.
+    return f"{QUERY_COSTS}/day={day}/{hashlib.sha256(work.run_id.encode()).hexdigest()}"
+
+
 def dollars(settings: AthenaSettings, billed: int) -> float:
     """What billed bytes cost, by the price in the settings."""
     return billed * settings.dollars_per_terabyte / TERABYTE
@@ -265,7 +270,7 @@ class _Watch(threading.Thread):
 
     def __init__(self, account: Account, settings: AthenaSettings) -> None:
         super().__init__(name="budget", daemon=True)
-        self._account, self._settings = account, settings
+        self._account = account
         self._budget = settings.budget
         self._is_over = threading.Event()
         self._warned: set[str] = set()
@@ -305,9 +310,10 @@ class _Watch(threading.Thread):
         if limit is not None:
             self._weigh(f"the run {shown(self._account.work.run_id)}", self._spent(statements), limit, "run_dollars")
         limit = self._budget.statement_dollars
-        for one in statements if limit is not None else ():
-            name = one.node or one.step
-            self._weigh(f"a statement of {name} ({one.execution_id})", one.dollars, limit or 0.0, "statement_dollars")
+        if limit is not None:
+            for one in statements:
+                what = f"a statement of {one.node or one.step} ({one.execution_id})"
+                self._weigh(what, one.dollars, limit, "statement_dollars")
 
     def _spent(self, statements: Sequence[Statement]) -> float:
         return self._account.earlier().dollars + total(statements).dollars
