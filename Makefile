@@ -56,7 +56,7 @@ bench: setup ## Measure speed, memory and size; ONLY="fixed worst" for some, SCA
 	@$(BIN)/python -m bench --only "$(ONLY)" --scale "$(or $(SCALE),1)"
 
 bench-athena: setup ## Measure what an hourly run scans on Athena, by model; SCALE=0.1 to try it out
-	@$(BIN)/python -m bench --only athena --scale "$(or $(SCALE),1)"
+	@$(BIN)/python -m bench --only "athena sizing" --scale "$(or $(SCALE),1)"
 
 athena: setup ## Start a local Athena for tests (tests/local_athena), and print how to reach it
 	@PYTHONPATH=tests $(BIN)/python -m local_athena

@@ -26,8 +26,8 @@ NEEDS = {"worst": ("floor",)}
 """What a section compares itself with must be measured in the same run."""
 
 
-APART = ("athena",)
-"""Measured when it is named: `make bench-athena`."""
+APART = ("athena", "sizing")
+"""Measured when they are named: `make bench-athena`."""
 
 
 def chosen(only: str) -> list[str]:
@@ -79,9 +79,10 @@ def main(only: str, scale: float) -> None:
         done: dict[str, Section] = {}
         for name in chosen(only):
             say(f"{name}: {TITLES[name]}")
-            done[name] = measure_section(name, Bench(scale, folder, say, done))
+            kept = {**read_results(results), **done}
+            done[name] = measure_section(name, Bench(scale, folder, say, done, kept))
             # After each: what was measured stays when a later section fails.
-            sections = {**read_results(results), **done}
+            sections = {**kept, name: done[name]}
             write_results(results, {name: sections[name] for name in TITLES if name in sections})
             page.write_text(render(sections), encoding="utf-8")
     except FlowlakeError as error:

@@ -11,7 +11,7 @@ import shutil
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -26,8 +26,6 @@ from bench.inputs import Bench, Logs
 from bench.results import Aim, Bound, Findings, Row, Table, Unit
 from flowlake.dbt import REPOSITORY
 from flowlake.lake.athena import AthenaLake
-from flowlake.lake.aws import athena_settings
-from flowlake.lake.costs import LEAST_BILLED, TERABYTE
 from flowlake.lake.tables import SCHEMAS, in_window
 from flowlake.lake.windows import Window
 from flowlake.settings import Arrival, AthenaSettings, Settings, Target, load_settings
@@ -50,9 +48,19 @@ QUIET = Window(START, START + timedelta(hours=1))
 MEASURED = Window(START + timedelta(days=DAYS), START + timedelta(days=DAYS, hours=1))
 
 BUCKET = "bench-logs"
-RUNS_A_MONTH = 730
-S3_DOLLARS = 0.023
-"""For a GB and month (2026-11: aws.amazon.com/s3/pricing, us-east-1)."""
+
+STATEMENTS = "its statements"
+FIXED = "scanned by an hour in which nothing arrives, by the line through a quiet hour and a busy one"
+SHARE = "scanned more for each byte that arrives"
+STORED = "bytes of tables for each byte of flow logs, after 30 days"
+REQUESTS: Mapping[str, str] = {
+    "s3 write": "PUT, COPY, POST and LIST requests to S3",
+    "s3 read": "GET and HEAD requests to S3",
+    "glue": "requests to Glue",
+}
+"""What is billed by the call, as the local services count it (`local_athena.aws.billed_as`), and its name."""
+
+OF_A_RUN, OF_AN_OBJECT = "{} of a run of one object", "{} more for each other object"
 
 MOST_TIMES_READ = 1.3
 MOST_GROWTH = 1.1
@@ -68,6 +76,20 @@ class Statement:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Ran:
+    """A run: its statements, the calls that were made for it, by what the bill takes them for, and its objects."""
+
+    statements: list[Statement]
+    requests: Mapping[str, int]
+    objects: int
+
+    @property
+    def bytes(self) -> int:
+        """Bytes scanned."""
+        return sum(statement.bytes for statement in self.statements)
+
+
 def section(bench: Bench) -> Findings:
     """Run the same hour on two lakes, compare what it scanned, and ask the nine questions of the older one."""
     logs = obtain_history(bench, "athena", pairs=PAIRS, busy=BUSY_PAIRS)
@@ -76,39 +98,36 @@ def section(bench: Bench) -> Findings:
     with _local_athena() as local:
         _upload(local, logs)
 
-        def run(settings: Settings, window: Window) -> list[Statement]:
-            statements = _run(settings, window)
-            bench.say(f"{window}: {human_bytes(_bytes(statements))} by {len(statements)} statements")
-            return statements
+        def run(settings: Settings, window: Window) -> Ran:
+            ran = _run(local, settings, window)
+            bench.say(f"{window}: {human_bytes(ran.bytes)} by {len(ran.statements)} statements, {dict(ran.requests)}")
+            return ran
 
         young, old = _settings(local, logs, "young"), _settings(local, logs, "old")
         run(young, BEFORE)
         quiet, first = run(young, QUIET), run(young, MEASURED)
-        for window in (BEFORE, *bulk):
-            run(old, window)
+        run(old, BEFORE)
+        many = [run(old, window) for window in bulk]
         later = run(old, MEASURED)
         answers = ask_all(local, old, BUCKET, MEASURED)
         sizes = Sizes(
-            quiet=_raw(young, QUIET),
-            busy=_raw(young, MEASURED),
+            quiet=_raw(young, QUIET)[0],
+            busy=_raw(young, MEASURED)[0],
             staged=_staged(young),
-            history=_raw(old, Window(BEFORE.start, MEASURED.end)),
+            history=_raw(old, Window(BEFORE.start, MEASURED.end))[0],
             tables=_tables(old),
         )
     found = _findings({"young": first, "old": later}, sizes, logs)
-    price = Price.between((sizes.quiet, _bytes(quiet)), (sizes.busy, _bytes(first)), len(first), old)
     return replace(
         found,
-        rows=[*found.rows, *questions_rows(answers)],
-        tables=[*found.tables, questions_table(answers), _sizing(price, sizes)],
+        rows=[*found.rows, *_inputs(quiet, first, many, sizes), *questions_rows(answers)],
+        tables=[*found.tables, questions_table(answers)],
         notes=[
             *found.notes,
             "The questions go over the text as AWS's own table has it, a partition a day; over the cleaned lines; and"
             " over the marts. Where the answers differ the benchmark fails.",
-            "A month is 730 runs. What a run scans is a line through a quiet hour and a busy one; Athena bills at least"
-            " 10 MB for a statement, so to that line comes as much for each: the bill is at most so high. S3 is 0.023"
-            " dollars for a GB and month, of flow logs and tables as they are on the old lake; requests, the delivery"
-            " of flow logs, and analysts' queries are not in it.",
+            "Requests are those of flowlake, dbt, the gates and Trino together, of a run of one object and of one of"
+            f" {BULK_DAYS} days with an object an hour; Athena's own differ from Trino's.",
         ],
     )
 
@@ -124,59 +143,28 @@ class Sizes:
     tables: int
 
 
-@dataclass(frozen=True)
-class Price:
-    """What a run scans: a fixed part, and a part of what arrived; how many statements; dollars for a terabyte."""
-
-    fixed: float
-    share: float
-    statements: int
-    dollars_per_terabyte: float
-
-    @classmethod
-    def between(cls, quiet: tuple[int, int], busy: tuple[int, int], statements: int, settings: Settings) -> Price:
-        """The line through two hours, each (bytes that arrived, bytes scanned)."""
-        share = (busy[1] - quiet[1]) / (busy[0] - quiet[0])
-        return cls(
-            max(0.0, quiet[1] - share * quiet[0]), share, statements, athena_settings(settings).dollars_per_terabyte
-        )
-
-    def scanned(self, arrived: float) -> float:
-        """Bytes that an hourly run scans."""
-        return self.fixed + self.share * arrived
-
-    def dollars(self, arrived: float) -> float:
-        """What a month of such runs costs at most."""
-        billed = self.scanned(arrived) + self.statements * LEAST_BILLED
-        return RUNS_A_MONTH * billed * self.dollars_per_terabyte / TERABYTE
-
-
-def _sizing(price: Price, sizes: Sizes) -> Table:
-    kept = 1 + sizes.tables / sizes.history
-    rows = []
-    for what, day in (("1 GB", 1e9), ("100 GB", 1e11), ("1 TB", 1e12)):
-        stored = day * 365 / 12 * kept
-        rows.append(
-            (
-                what,
-                human_bytes(int(price.scanned(day / 24))),
-                f"{price.dollars(day / 24):,.2f}",
-                human_bytes(int(stored)),
-                f"{stored / 1e9 * S3_DOLLARS:,.2f}",
+def _inputs(quiet: Ran, busy: Ran, many: Sequence[Ran], sizes: Sizes) -> list[Row]:
+    """What the section `sizing` reckons with."""
+    share = (busy.bytes - quiet.bytes) / (sizes.busy - sizes.quiet)
+    most = max(many, key=lambda ran: ran.objects)
+    return [
+        Row(FIXED, max(0.0, quiet.bytes - share * sizes.quiet), Unit.BYTES),
+        Row(SHARE, share, Unit.TIMES),
+        Row(STORED, sizes.tables / sizes.history, Unit.TIMES),
+        *(Row(OF_A_RUN.format(name), busy.requests.get(kind, 0), Unit.COUNT) for kind, name in REQUESTS.items()),
+        *(
+            Row(
+                OF_AN_OBJECT.format(name),
+                max(0, most.requests.get(kind, 0) - busy.requests.get(kind, 0)) / (most.objects - busy.objects),
+                Unit.TIMES,
             )
-        )
-    columns = (
-        "delivered a day",
-        "an hourly run scans",
-        "Athena, dollars a month",
-        "a month adds",
-        "S3, dollars a month",
-    )
-    return Table("What flow logs cost on AWS", columns, tuple(rows))
+            for kind, name in REQUESTS.items()
+        ),
+    ]
 
 
-def _findings(runs: Mapping[str, list[Statement]], sizes: Sizes, logs: Logs) -> Findings:
-    young, old = _bytes(runs["young"]), _bytes(runs["old"])
+def _findings(runs: Mapping[str, Ran], sizes: Sizes, logs: Logs) -> Findings:
+    young, old = runs["young"].bytes, runs["old"].bytes
     least = sizes.busy + sizes.staged
     rows = [
         Row("raw objects of the hour and its staged rows, once each", least, Unit.BYTES),
@@ -196,9 +184,10 @@ def _findings(runs: Mapping[str, list[Statement]], sizes: Sizes, logs: Logs) -> 
             old / young,
             "a young lake",
         ),
-        Row("its statements", len(runs["old"]), Unit.COUNT),
+        Row(STATEMENTS, len(runs["old"].statements), Unit.COUNT),
+        Row("their seconds on this machine", sum(one.seconds for one in runs["old"].statements), Unit.SECONDS),
     ]
-    nodes = {name: _by_node(statements) for name, statements in runs.items()}
+    nodes = {name: _by_node(ran.statements) for name, ran in runs.items()}
     every = sorted(
         {*nodes["young"], *nodes["old"]}, key=lambda node: -max(n.get(node, _NOTHING).bytes for n in nodes.values())
     )
@@ -237,10 +226,6 @@ class _Sum:
 
 
 _NOTHING = _Sum()
-
-
-def _bytes(statements: list[Statement]) -> int:
-    return sum(statement.bytes for statement in statements)
 
 
 def _by_node(statements: list[Statement]) -> dict[str, _Sum]:
@@ -293,18 +278,21 @@ def _settings(local: LocalAthena, logs: Logs, name: str) -> Settings:
     )
 
 
-def _run(settings: Settings, window: Window) -> list[Statement]:
-    """Run a window, and return its statements, as the lake's own ledger has them."""
-    run_id = f"bench {window}"
+def _run(local: LocalAthena, settings: Settings, window: Window) -> Ran:
+    """Run a window; its statements are read from the lake's own ledger."""
+    run_id, before = f"bench {window}", local.requests()
     run_window(RunContext(settings, window, run_id))
+    requests = {kind: number - before.get(kind, 0) for kind, number in local.requests().items()}
     lake = AthenaLake(settings)
     rows = lake.query(
         f"select step, node, scanned_bytes, total_ms from {lake.table('ops', 'query_costs')} where run_id = '{run_id}'"
     )
-    return [
+    statements = [
         Statement(str(step), _node_name(node or ""), int(scanned or 0), int(milliseconds or 0) / 1000)
         for step, node, scanned, milliseconds in rows
     ]
+    _, objects = _raw(settings, window)
+    return Ran(statements, requests, objects)
 
 
 def _node_name(node: str) -> str:
@@ -312,11 +300,13 @@ def _node_name(node: str) -> str:
     return "dbt's tests" if node.startswith("test.") else node.rpartition(".")[2]
 
 
-def _raw(settings: Settings, window: Window) -> int:
-    """Bytes of a window's objects as delivered."""
+def _raw(settings: Settings, window: Window) -> tuple[int, int]:
+    """Bytes of a window's objects as delivered, and how many there are."""
     lake = AthenaLake(settings, asked=True)
-    ((raw,),) = lake.query(f"select sum(size) from {lake.table('raw', 'objects')} where {in_window(window)}")
-    return int(raw or 0)
+    ((raw, objects),) = lake.query(
+        f"select sum(size), count(*) from {lake.table('raw', 'objects')} where {in_window(window)}"
+    )
+    return int(raw or 0), int(objects or 0)
 
 
 def _staged(settings: Settings) -> int:

@@ -21,13 +21,14 @@ class Bench:
     """One run of the benchmarks.
 
     scale: how much smaller than the real sizes (1.0) inputs are. folder: where inputs and lakes lie. say: takes a line
-    of progress. done: the sections that this run measured before.
+    of progress. done: the sections that this run measured before. kept: those, and others of earlier runs.
     """
 
     scale: float
     folder: Path
     say: Callable[[str], None]
     done: Mapping[str, Section]
+    kept: Mapping[str, Section]
 
     def scaled(self, number: int) -> int:
         """A number of records at this run's scale."""

@@ -25,6 +25,7 @@ TITLES: Mapping[str, str] = {
     "size": "Size, and nine questions asked of text and of marts",
     "peer": "A peer: flowlogs-reader",
     "athena": "What an hour scans on Athena",
+    "sizing": "What flow logs cost, on either engine",
 }
 """The sections, in the order in which they run and stand on the page."""
 

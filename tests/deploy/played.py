@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,15 +28,23 @@ from flowlake.lake.windows import Window
 from flowlake.querying_athena import open_query_on_athena
 from flowlake.sample import SampleSpec
 from flowlake.settings import Settings
-from flowlake.steps import RunContext, run_window
 from histories.world import HOUR, LogObject
 from local_athena.policies import Need
-from parity.lakes import make_lake
-from parity.world import sampled, window
-from shared_dbt.start import shared_dbt
+from parity.lakes import Lake, make_lake
+from parity.world import sampled, shared_samples, window
 
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
-GATES = {"max_malformed_share": 1.0, "silent_flow_log": "warn", "max_event_ahead_minutes": 1440}
+SETTINGS = {
+    "gates": {
+        "max_malformed_share": 1.0,
+        "silent_flow_log": "warn",
+        # The examples of others are years old.
+        "max_event_age_hours": 24 * 3660,
+        "max_event_ahead_minutes": 1440,
+    },
+    "device_names": {"10.0.0.1": "it's {{ one }}"},
+    "overlapping_cidrs": ["10.0.0.0/30"],
+}
 
 QUESTIONS = (
     "show tables",
@@ -61,36 +69,38 @@ class Needed:
 
 @dataclass
 class Played:
-    """A lake of a stack's roles."""
+    """A lake of a stack's roles, and one on DuckDB after the same runs over the same bucket."""
 
     stack: Stack
     folder: Path
-    made: dict[str, Settings] = field(default_factory=dict)
-    """The settings of each role, when it was played before."""
+    made: dict[str, Lake] = field(default_factory=dict)
+    """The lake as each role has it set up, when it was played before."""
+    windows: tuple[Window, ...] = ()
 
     @contextmanager
-    def role(self, who: str) -> Iterator[Settings]:
-        """In a role's environment: the settings that it uses."""
+    def role(self, who: str) -> Iterator[Lake]:
+        """In a role's environment: the lake as it uses it."""
         group = {"athena": {**self.athena, "work_group": self.stack.outputs[f"{who}WorkGroup"]}}
-        folder = self.folder / who
-        uri = f"s3://{self.stack.outputs['LogsBucket']}"
-        settings = (
-            self.made.get(who) or make_lake(folder, uri, {"target": "athena", **group}, {"gates": GATES}).settings
-        )
-        self.made[who] = settings
+        lake = self.made.get(who) or make_lake(self.folder / who, self.logs, {"target": "athena", **group}, SETTINGS)
+        self.made[who] = lake
         with pytest.MonkeyPatch.context() as patch:
             patch.delenv("AWS_PROFILE", raising=False)
             for name, value in self.stack.session(who).items():
                 patch.setenv(name, value)
-            yield settings
+            yield lake
+
+    @property
+    def logs(self) -> str:
+        return f"s3://{self.stack.outputs['LogsBucket']}"
 
     @property
     def athena(self) -> dict[str, str]:
         return {"location": self.stack.outputs["LakeLocation"], "database": self.stack.outputs["Database"]}
 
-    def put(self, item: LogObject) -> None:
-        """An object of a flow log, as delivery leaves it."""
-        self.stack.local.put_arrived(self.stack.outputs["LogsBucket"], item.key, item.content, item.arrived)
+    def put(self, *items: LogObject) -> None:
+        """Objects of flow logs, as delivery leaves them."""
+        for item in items:
+            self.stack.local.put_arrived(self.stack.outputs["LogsBucket"], item.key, item.content, item.arrived)
 
     def needed(self) -> list[Needed]:
         """What calls needed so far."""
@@ -101,23 +111,31 @@ class Played:
             if one["role"] in names
         ]
 
-    def play(self) -> None:
-        """Runs over two hours, a repeated one, a dead one, a table that is published no more; then maintenance."""
-        objects = sampled(SampleSpec(seed=5, start=START, hours=1, scale=0.01))
+    def run(self) -> Lake:
+        """Runs over two windows, the second of which repeats the first, with late objects; the lake on DuckDB."""
+        objects = delayed(sampled(SampleSpec(seed=5, start=START, hours=1, scale=0.01, slow_interface=True)), 7, 1)
         first, last = min(item.hour for item in objects), max(item.hour for item in objects)
         gone = text_object("gone", first * HOUR + 1200)
-        for item in [*objects, gone]:
-            self.put(item)
-        with self.role("Pipeline") as settings:
-            run(settings, window(first, first + 1))
-            # One that was read before is gone, so its partition goes; one brings a column, so partitions are changed.
-            bucket = self.stack.outputs["LogsBucket"]
-            self.stack.local.client("s3").delete_object(Bucket=bucket, Key=gone.key)
-            self.put(parquet_object("novel", (first + 1) * HOUR + 1200, novelty="a"))
-            run(settings, window(first, last + 2))
+        self.put(*objects, *shared_samples((first + 1) * HOUR + 900), gone)
+        self.windows = (window(first, first + 1), window(first, last + 1))
+        duckdb = make_lake(self.folder / "duckdb", self.logs, {}, SETTINGS)
+        for number, hours in enumerate(self.windows):
+            if number:
+                # One that was read before is gone, so its partition goes; one brings a column: partitions are changed.
+                self.stack.local.client("s3").delete_object(Bucket=self.stack.outputs["LogsBucket"], Key=gone.key)
+                self.put(parquet_object("novel", (first + 1) * HOUR + 1200, novelty="a"))
+            duckdb.run(hours, accept_missing=True)
+            with self.role("Pipeline") as lake:
+                lake.run(hours, accept_missing=True)
+        return duckdb
+
+    def grow_old(self) -> None:
+        """A dead run, a table that is published no more; then maintenance."""
+        with self.role("Pipeline") as lake:
+            settings = lake.settings
             self.die(settings)
             self.retire(settings)
-            run(settings, window(first, last + 2), "publish")
+            lake.run(self.windows[-1], "publish")
             assert read_rows(settings, "select 1 from {ops}.query_costs limit 1", asked=True), "as an estimate does"
             maintain(settings, now=datetime.now(UTC) + timedelta(days=2), dry_run=False)
 
@@ -161,10 +179,12 @@ class Played:
             return len(list(result.rows))
 
 
-def run(settings: Settings, hours: Window, *steps: str) -> None:
-    """A run, or some of its steps; objects that are gone are gone."""
-    with shared_dbt():
-        run_window(RunContext(settings, hours, "deployed", accept_missing=True), only=steps)
+def delayed(objects: list[LogObject], each: int, hours: int) -> list[LogObject]:
+    """The objects, of which every so manieth came hours later."""
+    return [
+        replace(item, arrived=item.arrived + hours * HOUR) if place % each == 0 else item
+        for place, item in enumerate(objects)
+    ]
 
 
 RECORD_FIELDS: dict[str, object] = {

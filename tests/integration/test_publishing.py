@@ -39,6 +39,10 @@ def lake(
     return lake
 
 
+on_one_catalogue = pytest.mark.parametrize("lake", ["sqlite"], indirect=True, scope="module")
+"""What does not depend on the catalogue is tried on one."""
+
+
 class Reader(threading.Thread):
     """Reads all published tables in one statement, again and again, and keeps every state that it saw."""
 
@@ -61,6 +65,7 @@ class Reader(threading.Thread):
         return self.states
 
 
+@on_one_catalogue
 def test_a_failed_staging_gate_keeps_the_hour_out_and_names_what_is_wrong(lake: Any) -> None:
     before = lake.rows(STATE)
     strict = lake.with_gates(max_malformed_share=0.0, warn_malformed_share=0.0)
@@ -133,6 +138,7 @@ def test_readers_cannot_write(lake: Any) -> None:
         connection.execute("delete from lake.core.fct_edges")
 
 
+@on_one_catalogue
 def test_an_hour_in_which_nothing_came_is_held_as_silent_and_passes_where_that_is_no_error(lake: Any) -> None:
     before = lake.rows(EDGES)
     with pytest.raises(GateFailed, match=r"staging gate failed for 2026-11-20T16.*silent"):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import threading
 import uuid
 from collections.abc import Callable, Mapping
@@ -393,6 +394,11 @@ class Server(ThreadingHTTPServer):
     def __init__(self, athena: Athena) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.athena = athena
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that was killed hangs up in the middle of a call; that is no error of this one."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
     @property
     def url(self) -> str:

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 import threading
 import urllib.parse
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -175,6 +177,8 @@ class Application(DomainDispatcherApplication):
         super().__init__(create_backend_app)
         self.gate = Gate(ACCOUNT)
         self.faults = Faults()
+        self.requests: Counter[str] = Counter()
+        self._counting = threading.Lock()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         if environ["PATH_INFO"].startswith(LOCAL_PATH):
@@ -182,6 +186,8 @@ class Application(DomainDispatcherApplication):
             return respond(start_response, status, "application/json", json.dumps(answer).encode())
         signed = credential(environ.get("HTTP_AUTHORIZATION", ""))
         if signed is not None:
+            with self._counting:
+                self.requests[billed_as(signed.service, environ)] += 1
             if signed.service == "cloudformation":
                 # It imports all of moto, which a test without a stack need not wait for.
                 from local_athena.stacks import install_stacks
@@ -224,6 +230,9 @@ class Application(DomainDispatcherApplication):
                 self.gate.end(**request)
             case "needs":
                 answer = self.gate.listed()
+            case "requests":
+                with self._counting:
+                    answer = dict(self.requests)
             case unknown:
                 return 404, unknown
         return 200, answer
@@ -243,6 +252,17 @@ class Application(DomainDispatcherApplication):
             body_of(environ)  # what was not read would be taken for the next call
             return respond(start_response, error.status, kind, content)
         raise AssertionError(operation)
+
+
+def billed_as(service: str, environ: dict[str, Any]) -> str:
+    """What kind of request a call is to the bill: `s3 write` is S3's PUT, COPY, POST and LIST; to delete is free."""
+    method = environ["REQUEST_METHOD"]
+    if service != "s3":
+        return str(service)
+    if method == "DELETE" or re.search(r"(^|&)delete(=|&|$)", environ["QUERY_STRING"]):
+        return "s3 delete"
+    is_list = method == "GET" and operation_of(environ) == "GetBucket"
+    return "s3 read" if method in ("GET", "HEAD") and not is_list else "s3 write"
 
 
 def needed(signed: Credential, environ: dict[str, Any]) -> Call:

@@ -75,6 +75,11 @@ class LocalAthena:
         found: list[dict[str, str]] = urllib3.request("GET", f"{self.aws}{LOCAL_PATH}/needs").json()
         return found
 
+    def requests(self) -> dict[str, int]:
+        """How many calls there were so far, by what the bill takes them for (`aws.billed_as`), the engine's too."""
+        found: dict[str, int] = urllib3.request("GET", f"{self.aws}{LOCAL_PATH}/requests").json()
+        return found
+
     def assume(self, role: str) -> dict[str, str]:
         """The environment of a session of a role, by its ARN."""
         session = self.client("sts").assume_role(RoleArn=role, RoleSessionName="session")["Credentials"]

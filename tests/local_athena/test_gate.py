@@ -132,6 +132,23 @@ def denied(call: Callable[[], object], action: str) -> None:
         call()
 
 
+def test_requests_are_counted_as_they_are_billed(world: World) -> None:
+    s3, before = world.local.client("s3"), world.local.requests()
+    s3.put_object(Bucket=BUCKET, Key="counted", Body=b"x")
+    s3.copy_object(Bucket=BUCKET, Key="copy", CopySource=f"{BUCKET}/counted")
+    s3.list_objects_v2(Bucket=BUCKET)
+    s3.head_object(Bucket=BUCKET, Key="counted")
+    s3.get_object(Bucket=BUCKET, Key="counted")["Body"].read()
+    s3.delete_object(Bucket=BUCKET, Key="counted")
+    s3.delete_objects(Bucket=BUCKET, Delete={"Objects": [{"Key": "copy"}]})
+    world.local.client("glue").get_databases()
+    found = {kind: number - before.get(kind, 0) for kind, number in world.local.requests().items()}
+    assert {kind: number for kind, number in found.items() if number} == {
+        **{"s3 write": 3, "s3 read": 2, "s3 delete": 2},
+        "glue": 1,
+    }
+
+
 def test_a_statement_reads_what_its_sender_may(world: World) -> None:
     session = world.role("reader", STATEMENTS, RESULTS, MINE)
     assert world.run(session, "mine")["Status"]["State"] == "SUCCEEDED"

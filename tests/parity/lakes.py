@@ -34,9 +34,10 @@ class Lake:
 
     settings: Settings
 
-    def run(self, window: Window) -> None:
+    def run(self, window: Window, *steps: str, accept_missing: bool = False) -> None:
+        """A run, or some of its steps."""
         with shared_dbt():
-            run_window(RunContext(self.settings, window, "parity"))
+            run_window(RunContext(self.settings, window, "parity", accept_missing=accept_missing), only=steps)
 
     @property
     def models(self) -> Mapping[str, str]:

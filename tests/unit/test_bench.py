@@ -14,6 +14,7 @@ from bench.page import TITLES, render, shown_row, text_table
 from bench.product import TESTS, nodes_of, steps_of
 from bench.results import Aim, Bound, Machine, Row, Section, Table, Unit, read_results, write_results
 from bench.size import agree
+from bench.sizing import Measured
 from flowlake.errors import FlowlakeError
 
 MACHINE = Machine(cores=2, memory=8_000_000_000, system="Linux x86_64", python="3.11.7", duckdb="1.5.5")
@@ -81,7 +82,7 @@ def test_a_terminal_table_is_aligned() -> None:
 
 def test_a_section_brings_what_it_compares_itself_with() -> None:
     assert chosen("") == [name for name in TITLES if name not in APART]
-    assert [name for name in TITLES if name in APART] == chosen("athena") == ["athena"]
+    assert [name for name in TITLES if name in APART] == chosen("sizing athena") == ["athena", "sizing"]
     assert chosen("fixed worst") == ["floor", "worst", "fixed"]
     with pytest.raises(FlowlakeError, match="no section speed"):
         chosen("speed")
@@ -119,3 +120,29 @@ def test_new_clients_are_new_in_every_hour() -> None:
     busiest = 53_334 // 15 + 1
     last_of_one_hour, first_of_the_next = _new_client(719, busiest), _new_client(720, 0)
     assert tuple(map(int, last_of_one_hour.split("."))) < tuple(map(int, first_of_the_next.split(".")))
+
+
+def test_costs_are_reckoned_by_what_was_measured() -> None:
+    measured = Measured(
+        scanned=1024**3,
+        scanned_more=2.0,
+        statements=100,
+        stored=0.5,
+        requests={"s3 write": 1000, "s3 read": 2000, "glue": 1000},
+        requests_more={"s3 write": 1, "s3 read": 10, "glue": 0},
+        seconds=20.0,
+        seconds_more=1e-6,
+        disk=3.0,
+    )
+    day = 24e9  # a gigabyte an hour, of 1,000 objects
+    assert measured.athena_bytes(day) == pytest.approx(1024**3 + 2e9)
+    assert measured.athena_dollars(day) == pytest.approx(730 * (1024**3 + 2e9 + 100 * 10 * 1024**2) * 5 / 1024**4)
+    assert measured.request_dollars(day) == pytest.approx(730 * (2000 * 5e-6 + 12_000 * 4e-7))
+    assert measured.storage_dollars(day) == pytest.approx(730 * 1.5 * 0.023)
+    assert measured.machine_seconds(day) == pytest.approx(1020)
+    assert measured.machine_seconds(measured.machine_most) == pytest.approx(3600)
+
+
+def test_what_was_not_measured_is_named() -> None:
+    with pytest.raises(FlowlakeError, match="size was not measured: run `make bench ONLY=size` before"):
+        Measured.of({})
