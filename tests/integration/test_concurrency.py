@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +22,7 @@ from flowlake.lake.windows import Window
 from flowlake.orchestration.operators import StepOperator
 from flowlake.sample import SampleReport, SampleSpec, generate
 from flowlake.steps import STEPS, run_step
+from shared_dbt.start import shared_dbt
 
 FIRST, SECOND = ("2026-11-20T12", "2026-11-20T13"), ("2026-11-20T13", "2026-11-20T15")
 GATES = {"silent_flow_log": "warn", "max_malformed_share": 1.0}
@@ -39,6 +40,13 @@ context = RunContext(load_settings(Path(sys.argv[1])), Window.parse(*sys.argv[2:
 run_window(context, lambda step, report: began.setdefault(step.name, time.time()))
 print(json.dumps({**began, "end": time.time()}))
 """
+
+
+@pytest.fixture(autouse=True)
+def _one_dbt() -> Iterator[None]:
+    """Runs here are processes and tasks that nobody kills."""
+    with shared_dbt():
+        yield
 
 
 @pytest.fixture(scope="module")
