@@ -14,6 +14,10 @@ class FlowlakeError(Exception):
     """
 
 
+class BudgetError(FlowlakeError):
+    """A run, or a statement of it, that would cost more than the settings allow."""
+
+
 class StorageError(FlowlakeError):
     """A disk that is full, or a file or folder that this user may not read or write."""
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from flowlake.errors import FlowlakeError
 from flowlake.lake.aws import athena_settings
-from flowlake.lake.costs import dollars
+from flowlake.lake.costs import LEAST_BILLED, dollars
 from flowlake.lake.tables import read_rows
 from flowlake.settings import Target
 from flowlake.terminal import counted, human_bytes
@@ -69,6 +69,11 @@ class PastRun:
     billed: int
     arrived: int
 
+    @property
+    def least_billed(self) -> int:
+        """What of the bill is there because no statement is billed less."""
+        return min(self.billed, self.statements * LEAST_BILLED)
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -94,7 +99,7 @@ class Estimate:
 
 
 def estimate(settings: Settings, window: Window) -> Estimate:
-    """Predict what a run over the window scans and costs; lists its objects, and reads what earlier runs cost.
+    """Predict what a run over the window scans and costs; lists its objects, and asks Athena what earlier runs cost.
 
     Raises:
         EstimateError: the lake is not on Athena, or no run has succeeded in the last 30 days.
@@ -114,7 +119,9 @@ def estimate(settings: Settings, window: Window) -> Estimate:
         raise EstimateError(
             f"no run of the last {DAYS} days has succeeded, by which this one could be estimated: run one hour first"
         )
-    billed = predict([(run.arrived, run.billed) for run in past], planned.bytes)
+    # Most statements are billed their least, whatever arrived; only what is beyond that grows.
+    least = round(median(run.least_billed for run in past))
+    billed = least + predict([(run.arrived, run.billed - run.least_billed) for run in past], planned.bytes)
     return Estimate(
         window=str(window),
         objects=planned.objects,

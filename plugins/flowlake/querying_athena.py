@@ -22,6 +22,8 @@ _READING = ("select", "with", "values", "table", "show", "describe", "desc", "ex
 
 _COMMENTS = re.compile(r"\s+|--[^\n]*|/\*.*?\*/", re.DOTALL)
 
+_ANALYZED = re.compile(rf"explain(?:{_COMMENTS.pattern})+analyze(?:(?:{_COMMENTS.pattern})+verbose)?", re.I | re.DOTALL)
+
 _NUMERIC = ("tinyint", "smallint", "integer", "bigint", "real", "float", "double", "decimal")
 
 _BATCH = 1_000
@@ -70,6 +72,9 @@ def check_statement(sql: str) -> None:
     word = re.match(r"\(*\s*(\w+)", sql[position:])
     if word is None:
         raise QueryError('there is no SQL to run: write it in quotes, for example flowlake query "show tables"')
+    if word[1].lower() == "explain" and (analyzed := _ANALYZED.match(sql, position)):
+        # It runs the statement.
+        check_statement(sql[analyzed.end() :])
     if word[1].lower() not in _READING:
         raise QueryError(f"{shown(word[1].upper())} is no query: only statements that read may be asked")
 

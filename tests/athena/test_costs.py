@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from flowlake.errors import BudgetError
 from flowlake.lake.athena import AthenaError, AthenaLake
-from flowlake.lake.costs import LEAST_BILLED, TERABYTE, BudgetError, Cost
+from flowlake.lake.costs import LEAST_BILLED, TERABYTE, Cost
 from flowlake.lake.unfinished import Spent, Work, noted
 from flowlake.querying import open_query
 from flowlake.settings import Budget, Settings

@@ -18,7 +18,7 @@ from airflow.sdk.exceptions import (
     AirflowTaskTimeout,
 )
 
-from flowlake.errors import FlowlakeError
+from flowlake.errors import BudgetError, FlowlakeError
 from flowlake.lake import maintain as maintenance
 from flowlake.lake.windows import Window, WindowError
 from flowlake.orchestration import operators
@@ -115,7 +115,9 @@ class TestExecute:
         }
 
     @pytest.mark.usefixtures("config")
-    @pytest.mark.parametrize("error", [GateFailed("3 lines are lost"), SettingsError("sources is missing")])
+    @pytest.mark.parametrize(
+        "error", [GateFailed("3 lines are lost"), SettingsError("sources is missing"), BudgetError("all is spent")]
+    )
     def test_does_not_retry_what_a_repetition_cannot_cure(
         self, monkeypatch: pytest.MonkeyPatch, error: FlowlakeError
     ) -> None:

@@ -25,13 +25,11 @@ def stack(aws: LocalAthena) -> Stack:
 
 @pytest.fixture(scope="session")
 def encrypted(aws: LocalAthena) -> Stack:
-    """The template with a key of its own, flow logs that are there already, and somebody named for each role."""
-    aws.client("s3").create_bucket(Bucket="old-logs")
+    """The template with a key of its own, and somebody named for each role."""
     return deploy(
         aws,
         "other",
         Encryption="KMS",
-        ExistingLogsBucket="old-logs",
         PipelinePrincipals=f"arn:aws:iam::{'1' * 12}:role/airflow,arn:aws:iam::{'1' * 12}:role/backfill",
         AnalystPrincipals=f"arn:aws:iam::{'1' * 12}:role/people",
     )

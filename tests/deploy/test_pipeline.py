@@ -33,6 +33,7 @@ NOTHING_HAPPENED = {"marts.rpt_denied_spikes", "flowlake.rpt_denied_spikes"}
 """A spike is one beside the hours before it, and there are none."""
 
 _IN_PARTS = "Athena writes large results and files in parts; nothing is large here, and Trino's parts are put and ended"
+_DRIVERS = "JDBC and ODBC drivers stream results by a call that no SDK has"
 _AS_AWS = "AWS's policy for people who use Athena has it beside GetPartitions; Trino has no need of it"
 
 EXCUSED = {
@@ -43,6 +44,7 @@ EXCUSED = {
     ("*", "glue:GetDatabase", "*:database/default"): "Athena looks at `default` before each statement; Trino does not",
     ("Analyst", "glue:GetDatabase", "*:database/*"): "Athena looks at a table's database; Trino at some of them only",
     ("Pipeline", "athena:GetTableMetadata", "*:datacatalog/AwsDataCatalog"): "its own spelling; the client's is small",
+    ("Analyst", "athena:GetQueryResultsStream", "*"): _DRIVERS,
     ("Pipeline", "glue:GetPartition", "*"): _AS_AWS,
     ("Pipeline", "glue:BatchGetPartition", "*"): _AS_AWS,
 }
@@ -176,7 +178,25 @@ def needed(played: Played) -> list[Needed]:
             QueryString="select 1 -- long", WorkGroup=played.stack.outputs["AnalystWorkGroup"]
         )
         athena.stop_query_execution(QueryExecutionId=started["QueryExecutionId"])
+        look_around(played)
     return played.needed()
+
+
+def look_around(played: Played) -> None:
+    """What the console and drivers ask for somebody who looks for something to ask."""
+    athena, catalog = played.stack.client("athena", "Analyst"), "AwsDataCatalog"
+    database, group = played.stack.outputs["Database"], played.stack.outputs["AnalystWorkGroup"]
+    assert group in {one["Name"] for one in athena.list_work_groups()["WorkGroups"]}
+    assert athena.get_work_group(WorkGroup=group)["WorkGroup"]["Name"] == group
+    assert athena.list_data_catalogs()["DataCatalogsSummary"]
+    assert athena.get_data_catalog(Name=catalog)["DataCatalog"]["Name"]
+    assert database in {one["Name"] for one in athena.list_databases(CatalogName=catalog)["DatabaseList"]}
+    assert athena.get_database(CatalogName=catalog, DatabaseName=database)["Database"]["Name"] == database
+    [table, *_] = athena.list_table_metadata(CatalogName=catalog, DatabaseName=database)["TableMetadataList"]
+    assert athena.get_table_metadata(CatalogName=catalog, DatabaseName=database, TableName=table["Name"])
+    ids = athena.list_query_executions(WorkGroup=group)["QueryExecutionIds"]
+    assert athena.batch_get_query_execution(QueryExecutionIds=ids[:5])["QueryExecutions"]
+    assert played.stack.client("glue", "Analyst").get_databases()["DatabaseList"]
 
 
 def test_nothing_is_missing(needed: list[Needed]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from deploy.stack import ACCOUNT, TEMPLATE, Stack, default_vpc
+from deploy.stack import ACCOUNT, TEMPLATE, Stack, default_vpc, deploy
 from flowlake.lake.tables import SCHEMAS
 from flowlake.records.fields import FIELDS_BY_COLUMN
 from flowlake.settings import AthenaSettings
@@ -56,7 +56,17 @@ def test_with_a_key_everything_is_encrypted_by_it(encrypted: Stack) -> None:
     keys = [kms.describe_key(KeyId=key["KeyId"])["KeyMetadata"] for key in kms.list_keys()["Keys"]]
     [key] = [key for key in keys if key["Description"].startswith("other:")]
     assert kms.get_key_rotation_status(KeyId=key["KeyId"])["KeyRotationEnabled"]
-    for bucket in encrypted.buckets[1:]:
+    service = {"aws:SourceAccount": ACCOUNT, "aws:SourceArn": SOURCE.replace("*", "delivery-source:x")}
+    policy = json.loads(kms.get_key_policy(KeyId=key["KeyId"], PolicyName="default")["Policy"])
+    for action in ("kms:GenerateDataKey", "kms:Decrypt", "kms:DescribeKey"):
+        for context, verdict in (
+            (service, Verdict.ALLOWED),
+            (service | {"aws:SourceAccount": "999999999999"}, Verdict.SILENT),
+            (service | {"aws:SourceArn": "arn:aws:logs:eu-west-1:1:x"}, Verdict.SILENT),
+        ):
+            assert decide([policy], Need(action, key["Arn"]), Caller(service=DELIVERY, context=context)) is verdict
+    assert len(set(encrypted.buckets)) == 3
+    for bucket in encrypted.buckets:
         [rule] = s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]["Rules"]
         assert rule["ApplyServerSideEncryptionByDefault"] == {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key["Arn"]}
     group = encrypted.local.client("athena").get_work_group(WorkGroup="other-analysts")["WorkGroup"]["Configuration"]
@@ -136,9 +146,25 @@ def test_what_holds_data_outlives_the_stack() -> None:
     text = TEMPLATE.read_text()
     resources = re.findall(r"^  (\w+):\n    Type: (\S+)\n((?:    .*\n|\n)*)", text.partition("\nResources:\n")[2], re.M)
     assert len(resources) > 15
-    kept = {name for name, _, body in resources if "DeletionPolicy: Retain" in body}
     holds = ("AWS::S3::Bucket", "AWS::S3::BucketPolicy", "AWS::Glue::Database", "AWS::KMS::Key")
-    assert kept == {name for name, kind, _ in resources if kind in holds}
+    for policy in ("    DeletionPolicy: RetainExceptOnCreate\n", "    UpdateReplacePolicy: Retain\n"):
+        kept = {name for name, _, body in resources if policy in body}
+        assert kept == {name for name, kind, _ in resources if kind in holds}
+
+
+def test_a_stack_that_is_gone_has_left_what_holds_data_and_nothing_else(aws: LocalAthena) -> None:
+    gone = deploy(aws, "gone", VpcId=default_vpc(aws))
+    before = len(aws.client("ec2").describe_flow_logs()["FlowLogs"])
+    aws.client("cloudformation").delete_stack(StackName="gone")
+    assert len(aws.client("ec2").describe_flow_logs()["FlowLogs"]) == before - 1
+    assert "gone" not in str(aws.client("iam").list_roles()["Roles"])
+    assert "gone" not in str(aws.client("athena").list_work_groups()["WorkGroups"])
+    # Empty, as they are: nothing but the template keeps them.
+    assert set(gone.buckets) <= {one["Name"] for one in aws.client("s3").list_buckets()["Buckets"]}
+    for bucket in gone.buckets:
+        assert "TlsOnly" in str(bucket_policy(gone, bucket))
+    found = {one["Name"] for one in aws.client("glue").get_databases()["DatabaseList"]}
+    assert {"gone", "gone_raw", "gone_core", "gone_marts", "gone_ops"} <= found
 
 
 def test_databases_are_those_that_the_product_writes(stack: Stack) -> None:
@@ -202,8 +228,15 @@ def test_the_flow_log_has_what_models_read(stack: Stack) -> None:
     assert {"pkt-srcaddr", "pkt-dstaddr", "tcp-flags", "flow-direction", "interface-type"} <= set(fields)
 
 
-def test_existing_flow_logs_are_read_and_none_are_made(aws: LocalAthena, encrypted: Stack) -> None:
-    assert encrypted.outputs["LogsBucket"] == "old-logs"
-    assert "other-logs" not in str(aws.client("s3").list_buckets()["Buckets"])
-    reading = {(grant.action, grant.resource) for grant in encrypted.grants("Pipeline") if grant.sid.endswith("Logs")}
-    assert reading == {("s3:ListBucket", "arn:aws:s3:::old-logs"), ("s3:GetObject", "arn:aws:s3:::old-logs/*")}
+def test_existing_flow_logs_are_read_and_none_are_made(aws: LocalAthena) -> None:
+    aws.client("s3").create_bucket(Bucket="old-logs")
+    stack = deploy(aws, "beside", ExistingLogsBucket="old-logs")
+    assert stack.outputs["LogsBucket"] == "old-logs"
+    assert "beside-logs" not in str(aws.client("s3").list_buckets()["Buckets"])
+    granted = [grant for grant in stack.grants("Pipeline") if grant.sid.endswith("Logs")]
+    assert ("s3:ListBucket", "arn:aws:s3:::old-logs") in {(grant.action, grant.resource) for grant in granted}
+    day = {"plain": "1/vpcflowlogs/r/2026/11/20/x", "hive": "aws-account-id=1/aws-service=vpcflowlogs/x"}
+    readable = {"AWSLogs/" + day["plain"], "a/b/AWSLogs/o-x/" + day["plain"], "a/AWSLogs/" + day["hive"]}
+    for key in (*readable, "AWSLogs/1/CloudTrail/r/2026/11/20/x", "AWSLogs/1/elasticloadbalancing/x", "x"):
+        may = any(grant.covers(Need("s3:GetObject", f"arn:aws:s3:::old-logs/{key}")) for grant in granted)
+        assert may == (key in readable), key

@@ -134,6 +134,8 @@ def _named(operation: str, request: Mapping[str, Any]) -> tuple[str, list[str]]:
         return str(request["Name"]), []
     if operation == "CreateDatabase":
         return str(request["DatabaseInput"]["Name"]), []
+    if operation == "GetDatabases":
+        return "*", []
     database = str(request.get("DatabaseName", ""))
     if operation == "GetTables":
         return database, ["*"]

@@ -101,12 +101,6 @@ class Named:
         """As it is: a stack is made once here."""
         return original_resource
 
-    @classmethod
-    def delete_from_cloudformation_json(
-        cls, resource_name: str, cloudformation_json: Any, account_id: str, region_name: str
-    ) -> None:
-        """Kept: what of these may go with a stack holds no data, and what holds data stays."""
-
 
 class BucketPolicy(Named, CloudFormationModel):
     """AWS::S3::BucketPolicy."""
@@ -124,6 +118,12 @@ class BucketPolicy(Named, CloudFormationModel):
         s3_backends[account_id]["aws"].put_bucket_policy(properties["Bucket"], policy)
         return cls(properties["Bucket"])
 
+    @classmethod
+    def delete_from_cloudformation_json(
+        cls, resource_name: str, cloudformation_json: Any, account_id: str, region_name: str
+    ) -> None:
+        s3_backends[account_id]["aws"].delete_bucket_policy(resource_name)
+
 
 class GlueDatabase(Named, CloudFormationModel):
     """AWS::Glue::Database."""
@@ -139,6 +139,12 @@ class GlueDatabase(Named, CloudFormationModel):
         described = cloudformation_json["Properties"]["DatabaseInput"]
         glue_backends[account_id][region_name].create_database(described["Name"], described)
         return cls(described["Name"])
+
+    @classmethod
+    def delete_from_cloudformation_json(
+        cls, resource_name: str, cloudformation_json: Any, account_id: str, region_name: str
+    ) -> None:
+        glue_backends[account_id][region_name].delete_database(resource_name)
 
 
 class WorkGroup(Named, CloudFormationModel):
@@ -164,6 +170,12 @@ class WorkGroup(Named, CloudFormationModel):
         )
         return cls(properties["Name"])
 
+    @classmethod
+    def delete_from_cloudformation_json(
+        cls, resource_name: str, cloudformation_json: Any, account_id: str, region_name: str
+    ) -> None:
+        athena_backends[account_id][region_name].delete_work_group(resource_name)
+
 
 _moto_clean = parsing.clean_json
 
@@ -172,6 +184,17 @@ def clean(value: Any, resources: Any) -> Any:
     """A part of a template with its functions worked out; what AWS::NoValue takes from a list is gone from it."""
     cleaned = _moto_clean(value, resources)
     return [one for one in cleaned if one is not None] if isinstance(value, list) else cleaned
+
+
+_moto_delete = parsing.ResourceMap.delete
+
+
+def delete(resources: parsing.ResourceMap) -> None:
+    """What goes with a stack; moto knows one word of two for what stays."""
+    for described in resources._resource_json_map.values():
+        if described.get("DeletionPolicy") == "RetainExceptOnCreate":
+            described["DeletionPolicy"] = "Retain"
+    _moto_delete(resources)
 
 
 _moto_put_policy = Role.put_policy
@@ -208,6 +231,7 @@ def install_stacks() -> None:
     """Give moto's CloudFormation what it lacks, in this process; the classes above are found by being there."""
     overlay: tuple[tuple[Any, str, Any], ...] = (
         (parsing, "clean_json", clean),
+        (parsing.ResourceMap, "delete", delete),
         (CloudFormationBackend, "execute_change_set", execute_change_set),
         (Role, "put_policy", put_policy),
         (KmsBackend, "create_key", create_key),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flowlake.estimating import EstimateError, error_of, estimate, predict
+from flowlake.estimating import EstimateError, PastRun, error_of, estimate, predict
 from flowlake.lake.costs import LEAST_BILLED, MEGABYTE, billed_bytes
 from flowlake.lake.windows import Window
 from flowlake.settings import LakeSettings, Settings
@@ -37,6 +37,12 @@ def test_how_far_predictions_are_off() -> None:
     assert error_of([(1_000, 12_000)]) is None
     assert error_of([(1_000, 10_000), (1_000, 12_000)]) == pytest.approx((2 / 10 + 2 / 12) / 2)
     assert error_of([(0, 0), (0, 0)]) is None
+
+
+def test_the_least_that_statements_are_billed_does_not_grow() -> None:
+    assert PastRun(3, 50, 30 * MEGABYTE, 1).least_billed == 30 * MEGABYTE
+    assert PastRun(3, 10**9, 1000 * MEGABYTE, 1).least_billed == 3 * LEAST_BILLED
+    assert PastRun(120, 50, 20 * MEGABYTE, 1).least_billed == 20 * MEGABYTE  # DDL among them
 
 
 def test_on_duckdb_there_is_nothing_to_estimate(tmp_path: Path) -> None:

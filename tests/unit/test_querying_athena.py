@@ -18,6 +18,7 @@ from flowlake.querying_athena import check_statement
         "show tables",
         "describe fct_edges",
         "explain select 1",
+        "explain /* a */ analyze verbose\nselect 1",
     ],
 )
 def test_what_reads_may_be_asked(sql: str) -> None:
@@ -32,6 +33,8 @@ def test_what_reads_may_be_asked(sql: str) -> None:
         ("delete from fct_edges", "DELETE is no query"),
         ("/* select */ drop view fct_edges", "DROP is no query"),
         ("insert into t select 1", "INSERT is no query"),
+        ("explain analyze insert into t select 1", "INSERT is no query"),
+        ("EXPLAIN -- x\n ANALYZE/**/VERBOSE delete from t", "DELETE is no query"),
         ("unload (select 1) to 's3://b'", "UNLOAD is no query"),
     ],
 )

@@ -86,6 +86,7 @@ def test_unknown_fields_are_kept_up_to_half() -> None:
         b"SRCADDR DSTADDR",
         b"srcaddr -dstaddr",
         b"srcaddr,dstaddr",
+        b"srcaddr dstaddr " + b"x" * 65,
         "srcaddr dstaddr\u0663".encode(),
     ],
 )

@@ -28,7 +28,11 @@
         create table if not exists {{ relation.render_hive() }} ({{ columns | join(", ") }})
         {% if partition %} partitioned by ({{ partition }}) {% endif %}
         location '{{ adapter.generate_s3_location(relation, target.s3_data_dir, target.s3_data_naming) }}'
-        tblproperties ('table_type' = 'ICEBERG', 'format' = 'parquet', 'write_compression' = 'zstd')
+        {# Else Athena's OPTIMIZE passes over data files with one delete file, and over tables of less than five files. #}
+        tblproperties (
+            'table_type' = 'ICEBERG', 'format' = 'parquet', 'write_compression' = 'zstd',
+            'optimize_rewrite_delete_file_threshold' = '1', 'optimize_rewrite_data_file_threshold' = '2'
+        )
     {%- endcall %}
 {%- endmacro %}
 

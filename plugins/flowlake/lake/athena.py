@@ -89,6 +89,28 @@ class AthenaLake:
                 raise
         return execution_id
 
+    def require_work_group(self) -> None:
+        """Make sure that the results of runs go where the lake has them: by them their statements are found.
+
+        Raises:
+            AthenaError: the work group keeps results itself, or puts them elsewhere.
+            AwsError: Athena cannot be reached, or refuses.
+        """
+        name = self.settings.work_group
+        with aws_errors(f"look at the work group {name}"):
+            found = self._athena.get_work_group(WorkGroup=name)["WorkGroup"].get("Configuration", {})
+        place = str(found.get("ResultConfiguration", {}).get("OutputLocation", ""))
+        if found.get("ManagedQueryResultsConfiguration", {}).get("Enabled"):
+            problem = "keeps the results of queries itself"
+        elif found.get("EnforceWorkGroupConfiguration") and place and not f"{place}/".startswith(self._results):
+            problem = f"puts the results of queries into {place}, whatever its clients say"
+        else:
+            return
+        raise AthenaError(
+            f"the work group {name} {problem}: no run could be accounted for there, nor held to a budget; "
+            "name one in athena.work_group that leaves the place of results to its clients"
+        )
+
     def stop(self, execution_id: str) -> None:
         """Stop a statement; one that has ended is none to stop. Raises AwsError."""
         with aws_errors(f"stop the statement {execution_id}"):

@@ -14,6 +14,7 @@ import hashlib
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,10 @@ if TYPE_CHECKING:
 RECORD = "ops/published.json"
 """Which snapshots were published last, among the lake's own files."""
 
-_PIN = re.compile(r"FOR VERSION AS OF (\d+)\s*\Z", re.IGNORECASE)
+_PIN = re.compile(r"""FROM\s+("?\w+"?\s*\.\s*"?\w+"?)\s+FOR VERSION AS OF (\d+)\s*\Z""", re.IGNORECASE)
+"""The end of a pinned view's query: its table, and the snapshot."""
+
+_EMPTY = re.compile(r"WHERE false\s*\Z", re.IGNORECASE)
 _SOURCE = re.compile(r'"([a-z0-9_]+)"\."([a-z0-9_]+)"\Z')
 _VIEW_TEXT = re.compile(r"/\* Presto View: ([A-Za-z0-9+/=\s]+) \*/")
 
@@ -57,13 +61,10 @@ def publish(settings: Settings, manifest: Path) -> Published:
     _require_own(lake, {table.name for table in tables}, set(record.get("names", ())))
     with ThreadPoolExecutor(lake.settings.threads) as pool:
         pinned = [table for table in tables if not table.is_view]
-        snapshots = dict(
-            zip(
-                (table.name for table in pinned),
-                pool.map(lambda table: _newest_snapshot(lake, table), pinned),
-                strict=True,
-            )
+        newest = dict(
+            zip((table.name for table in pinned), pool.map(lambda table: _newest(lake, table), pinned), strict=True)
         )
+        snapshots = {name: state.snapshot for name, state in newest.items() if state.snapshot is not None}
         version = int(record.get("version", 0)) + (snapshots != record.get("snapshots"))
         moved = {
             "version": version,
@@ -77,7 +78,7 @@ def publish(settings: Settings, manifest: Path) -> Published:
         core = [table for table in pinned if table.name.startswith(("fct_", "dim_"))]
         for wave in (core, [table for table in pinned if table not in core]):
             # To the end, so that an error leaves no statement under way.
-            list(pool.map(lambda table: _move(lake, table, snapshots[table.name]), wave))
+            list(pool.map(lambda table: _move(lake, table, newest[table.name]), wave))
     views = {table.name: table.source for table in tables if table.is_view}
     queries = {name: hashlib.sha256(query.encode()).hexdigest() for name, query in views.items()}
     for name, query in views.items():  # Each after what it reads.
@@ -97,8 +98,26 @@ def _finish(lake: AthenaLake, record: Mapping[str, Any]) -> None:
     there = _views(lake)
     for name, snapshot in record["snapshots"].items():
         pin = _PIN.search(there.get(name, ""))
-        if pin and int(pin[1]) != snapshot:
+        # Maintenance may have moved a view on, to the same rows, and let that snapshot go.
+        if pin and int(pin[2]) != snapshot and snapshot in _snapshots(lake, pin[1]):
             move_view(lake, name, snapshot)
+
+
+def _snapshots(lake: AthenaLake, source: str) -> set[int]:
+    """The snapshots that a table has, by its name as a view has it."""
+    schema, _, name = source.replace('"', "").replace(" ", "").partition(".")
+    found = lake.glue_table(schema.removeprefix(f"{lake.settings.database}_"), name)
+    metadata = lake.metadata(found) if found else None
+    return {int(snapshot["snapshot-id"]) for snapshot in (metadata or {}).get("snapshots", ())}
+
+
+def note_moved(settings: Settings, snapshots: Mapping[str, int]) -> None:
+    """Write down which snapshots views show now of the rows that were published. Under the run lock."""
+    files = open_files(settings)
+    record = json.loads(files.read(RECORD) or b"{}")
+    if snapshots and record:
+        moved = {**record, "snapshots": {**record["snapshots"], **snapshots}}
+        files.write(RECORD, json.dumps(moved, indent=1).encode())
 
 
 def _require_own(lake: AthenaLake, names: set[str], own: set[str]) -> None:
@@ -131,16 +150,24 @@ def published_snapshots(settings: Settings) -> Mapping[str, int]:
     for name in record.get("snapshots", {}):
         match = _PIN.search(there.get(name) or "")
         if match:
-            pins[name] = int(match[1])
-        elif name in there:
+            pins[name] = int(match[2])
+        elif name in there and not _EMPTY.search(there[name] or ""):
             raise PublishError(
                 f"the view {lake.settings.database}.{name} is not pinned as flowlake pins: publish again"
             )
     return pins
 
 
-def _newest_snapshot(lake: AthenaLake, table: PublishedTable) -> int:
-    """The snapshot that a table has now."""
+@dataclass(frozen=True)
+class _State:
+    """What a table holds now: a snapshot, None before the first row, and columns that it was given after that one."""
+
+    snapshot: int | None
+    types: Mapping[str, str] = field(default_factory=dict)
+    """Athena's types of those columns."""
+
+
+def _newest(lake: AthenaLake, table: PublishedTable) -> _State:
     source = _SOURCE.search(table.source)
     if source is None:
         raise PublishError(f"{table.source} is no table's name")
@@ -151,15 +178,30 @@ def _newest_snapshot(lake: AthenaLake, table: PublishedTable) -> int:
     metadata = lake.metadata(found)
     if metadata is None:
         raise PublishError(f"{table.source} is no Iceberg table, or its metadata is gone")
-    snapshot = metadata.get("current-snapshot-id", -1)
-    if snapshot is None or snapshot < 0:
-        raise PublishError(f"{table.source} has no snapshot: run the step build_marts first")
-    return int(snapshot)
+    current = metadata.get("current-snapshot-id", -1)
+    if current is None or current < 0:
+        # Tables are made empty, and a statement that writes no row leaves no snapshot.
+        return _State(None)
+    [snapshot] = [one for one in metadata["snapshots"] if one["snapshot-id"] == current]
+    schemas = {one["schema-id"]: one["fields"] for one in metadata["schemas"]}
+    known = {one["name"] for one in schemas[snapshot.get("schema-id", metadata["current-schema-id"])]}
+    later = {one["name"]: one["type"] for one in schemas[metadata["current-schema-id"]] if one["name"] not in known}
+    return _State(int(current), {name: _athena_type(str(type_)) for name, type_ in later.items()})
 
 
-def _move(lake: AthenaLake, table: PublishedTable, snapshot: int) -> None:
-    columns = ", ".join(f'"{column}"' for column in table.columns)
-    query = f"SELECT {columns} FROM {table.source} FOR VERSION AS OF {snapshot}"
+def _athena_type(iceberg: str) -> str:
+    """Athena's name of one of Iceberg's types, of those that contracts have."""
+    return {"string": "varchar", "int": "integer", "long": "bigint"}.get(iceberg, iceberg)
+
+
+def _move(lake: AthenaLake, table: PublishedTable, state: _State) -> None:
+    columns = ", ".join(
+        f'CAST(null AS {state.types[column]}) AS "{column}"' if column in state.types else f'"{column}"'
+        for column in table.columns
+    )
+    # No row of a later run may show in a view that is not pinned.
+    rows = "WHERE false" if state.snapshot is None else f"FOR VERSION AS OF {state.snapshot}"
+    query = f"SELECT {columns} FROM {table.source} {rows}"
     if _definition(lake.glue_table("flowlake", table.name)) != _words(query):
         lake.run(f"CREATE OR REPLACE VIEW {lake.table('flowlake', table.name)} AS {query}")
 
@@ -168,7 +210,7 @@ def move_view(lake: AthenaLake, name: str, snapshot: int) -> None:
     """Pin a published view, as it stands, to another snapshot of its table. Raises AthenaError, AwsError."""
     query = _definition(lake.glue_table("flowlake", name))
     if query is not None and _PIN.search(query):
-        pinned = _PIN.sub(f"FOR VERSION AS OF {snapshot}", query)
+        pinned = _PIN.sub(lambda pin: f"FROM {pin[1]} FOR VERSION AS OF {snapshot}", query)
         lake.run(f"CREATE OR REPLACE VIEW {lake.table('flowlake', name)} AS {pinned}")
 
 

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from flowlake.errors import FlowlakeError
+from flowlake.errors import BudgetError, FlowlakeError
 from flowlake.lake.athena import AthenaLake
 from flowlake.lake.aws import AwsError
 from flowlake.lake.files import S3Files
@@ -40,14 +40,13 @@ LEAST_BILLED = 10 * MEGABYTE
 
 _READERS = 8
 _LOOK_SECONDS = 2.0
+_STOPPING_SECONDS = 0.5
+"""Between two looks once the budget is spent: who sends statements learns it from each that is stopped."""
+
 _REASON_CHARACTERS = 500
 
 _COMMENT = re.compile(r"\s*(?:--\s*)?/\* (\{[^\n]*?\}) \*/")
 """What dbt puts before each of its statements."""
-
-
-class BudgetError(FlowlakeError):
-    """A run, or a statement of it, that would cost more than the settings allow."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +168,8 @@ class Account:
         """What the run had cost before this work. Raises AwsError."""
         if self._earlier is None:
             today = date.fromisoformat(self.file.removeprefix(f"{QUERY_COSTS}/day=")[:10])
-            # Runs over midnight have steps in two folders. What one spent on an earlier day than that is not looked up.
+            # Runs over midnight have steps in two folders. What one spent on an earlier day than that is not looked up:
+            # who goes on with a run days later means to.
             folders = [_folder(day, self.work) for day in (today - timedelta(days=1), today)]
             paths = [path for folder in folders for path in self._files.list(folder) if path != self.file]
             self._earlier = total(row for path in paths for row in self._read(path))
@@ -284,7 +284,7 @@ class _Watch(threading.Thread):
 
     def run(self) -> None:
         """Look until the work is over."""
-        while not self._is_over.wait(_LOOK_SECONDS):
+        while not self._is_over.wait(_STOPPING_SECONDS if self.problem else _LOOK_SECONDS):
             self._look()
 
     def end(self) -> None:

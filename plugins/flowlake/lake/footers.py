@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from flowlake.lake.objects import ObjectProblem, Reason, shown
 from flowlake.records.fields import FIELDS_BY_COLUMN
+from flowlake.records.formats import LONGEST_NAME
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,6 +86,8 @@ def parse_footer(footer: bytes) -> ParquetFacts:
         raise ObjectProblem(Reason.BROKEN_PARQUET, shown(" ".join(str(error).split()))[:200]) from None
     if 2 * sum(name in FIELDS_BY_COLUMN for name in columns) < max(len(columns), 1):
         raise ObjectProblem(Reason.NOT_A_FLOW_LOG, "fewer than half of its columns are fields of flow logs")
+    if any(len(name) > LONGEST_NAME for name in columns):
+        raise ObjectProblem(Reason.NOT_A_FLOW_LOG, f"a column's name is longer than {LONGEST_NAME} characters")
     if len({name.lower() for name in columns}) != len(columns):
         raise ObjectProblem(Reason.BROKEN_PARQUET, "two of its columns have the same name")
     return ParquetFacts(

@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flowlake.lake.athena import AthenaError, AthenaLake
-from flowlake.lake.athena_views import move_view, published_snapshots
+from flowlake.lake.athena_views import move_view, note_moved, published_snapshots
 from flowlake.lake.aws import aws_errors, client, pages
 from flowlake.lake.files import S3Files
 from flowlake.lake.ledger import blocking_hours, open_ledger
@@ -128,8 +128,13 @@ def maintain(settings: Settings, *, dry_run: bool, now: datetime) -> Maintenance
                     _tables(settings),
                 )
             )
+        left = {(table.schema, table.name): table for table in _tables(settings)}
         for table in rewritten:
-            done[Kind.DELETED if table.delete_files else Kind.SMALL] += table.delete_files or table.files
+            now_there = left[table.schema, table.name]
+            if table.delete_files:
+                done[Kind.DELETED] += table.delete_files - now_there.delete_files
+            elif now_there.files < table.files:
+                done[Kind.SMALL] += table.files
         S3Files(f"s3://{_results(lake)[0]}").delete(key for key, _ in found.results)
         done[Kind.TEMPORARY] = len(found.steps) + len(found.results) + remove_local(found.local[Kind.TEMPORARY])
         done[Kind.LOGS] = remove_logs(found.local[Kind.LOGS])
@@ -202,17 +207,18 @@ def _follow(settings: Settings, lake: AthenaLake, found: _Found, rewritten: list
         return "nothing is published yet"
     with open_ledger(settings) as connection:
         blocking = blocking_hours(connection)
-    moved = 0
+    moved = {}
     for table in rewritten:
         if table.pinned is None or not table.shows_newest or blocking:
             continue
         fresh = _describe(lake, table.schema, lake.glue_table(table.schema, table.name) or {}, table.pinned)
         if fresh is not None and fresh.snapshot != table.snapshot:
             move_view(lake, table.name, fresh.snapshot)
-            moved += 1
+            moved[table.name] = fresh.snapshot
+    note_moved(settings, moved)
     stay = sum(not table.shows_newest for table in published)
     more = f"; {stay} wait for `publish`, which shows what was written since" if stay else ""
-    return f"{moved} of {len(published)} moved to rewritten files{more}"
+    return f"{len(moved)} of {len(published)} moved to rewritten files{more}"
 
 
 def _vacuum(settings: Settings, lake: AthenaLake, table: _Table, before: datetime, shown: int | None) -> int:
@@ -224,7 +230,7 @@ def _vacuum(settings: Settings, lake: AthenaLake, table: _Table, before: datetim
     old = table.old_snapshots(before)
     # VACUUM looks at its own clock, later than this one.
     nearly_old = table.old_snapshots(before + _MARGIN)
-    if table.pinned in nearly_old or shown in old:
+    if table.pinned in nearly_old or shown in nearly_old:
         return 0
     seconds = str(settings.maintenance.keep_snapshots_days * 24 * 3600)
     if table.age != seconds:

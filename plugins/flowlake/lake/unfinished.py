@@ -12,7 +12,7 @@ import json
 import logging
 import uuid
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 NOTE = "ops/unfinished.json"
 """Since when statements of steps may be under way that did not come to their end, among the lake's own files."""
+
+_NOT_WRITTEN = "the costs of %s are not written yet: %s"
 
 _CLOCKS_DIFFER_BY = timedelta(minutes=15)
 """AWS refuses calls of clocks that differ by more."""
@@ -62,7 +64,8 @@ class Spent:
 def noted(settings: Settings, work: Work) -> Iterator[Spent]:
     """End what dead steps left under way on Athena; note this one, until it ends without an error. Under the run lock.
 
-    What it cost stands in `ops.query_costs` afterwards, also when it failed; what it may cost is watched.
+    What it cost stands in `ops.query_costs` afterwards, also when it failed; what it may cost is watched. Costs that
+    cannot be written are left to the next step, with the note.
 
     Raises:
         AthenaError, AwsError: what was left does not end, or a service cannot be reached.
@@ -81,7 +84,12 @@ def noted(settings: Settings, work: Work) -> Iterator[Spent]:
         _end_leftovers(settings, json.loads(found))
     now = datetime.now(UTC)
     account = Account.begin(settings, work, now, uuid.uuid4().hex)
-    note = {"since": now.isoformat(timespec="seconds"), "purpose": str(work), "account": account.as_note()}
+    note = {
+        "since": now.isoformat(timespec="seconds"),
+        "purpose": str(work),
+        "work_group": athena_settings(settings).work_group,
+        "account": account.as_note(),
+    }
     files.write(NOTE, json.dumps(note).encode())
     try:
         with within_budget(account, athena_settings(settings)):
@@ -91,17 +99,25 @@ def noted(settings: Settings, work: Work) -> Iterator[Spent]:
             account.close()
         except FlowlakeError as error:
             # What went wrong is what people need to hear of; the next step writes the rows.
-            log.warning("the costs of %s are not written yet: %s", work, error)
+            log.warning(_NOT_WRITTEN, work, error)
         raise
-    spent.cost = account.close()
-    spent.run = account.earlier() + spent.cost
+    try:
+        spent.cost = account.close()
+        spent.run = account.earlier() + spent.cost
+    except FlowlakeError as error:
+        log.warning(_NOT_WRITTEN, work, error)
+        return
     files.delete([NOTE])
 
 
 def _end_leftovers(settings: Settings, note: dict[str, Any]) -> None:
     from flowlake.lake.athena import AthenaLake
+    from flowlake.lake.aws import athena_settings
     from flowlake.lake.costs import Account
 
+    # Where the dead step sent its statements, whatever the settings say by now.
+    athena = athena_settings(settings)
+    settings = replace(settings, athena=replace(athena, work_group=note.get("work_group", athena.work_group)))
     since = datetime.fromisoformat(note["since"])
     lake = AthenaLake(settings)
     ended = lake.end_leftovers(since - _CLOCKS_DIFFER_BY, settings.lake.wait_minutes * 60)

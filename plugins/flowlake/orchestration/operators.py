@@ -22,6 +22,7 @@ from airflow.sdk.exceptions import (  # noqa: TID253 - likewise
     AirflowTaskTimeout,
 )
 
+from flowlake.errors import BudgetError
 from flowlake.lake.windows import Window, WindowError
 from flowlake.orchestration.assets import published_assets
 from flowlake.orchestration.connections import s3_client_factory, use_athena_connection
@@ -81,8 +82,9 @@ def report_values(report: StepReport) -> dict[str, Any]:
 class StepOperator(BaseOperator):
     """Runs one step of `flowlake.steps` over the run's arrival window.
 
-    An error of flowlake that a repetition cannot cure (a failed gate, wrong settings) fails the task at once; every
-    other error is left to the retries. Returns the step's numbers, which Airflow keeps as the task's XCom.
+    An error of flowlake that a repetition cannot cure (a failed gate, wrong settings), or would pay for again (a spent
+    budget), fails the task at once; every other error is left to the retries. Returns the step's numbers, which Airflow
+    keeps as the task's XCom.
     """
 
     template_fields: Sequence[str] = ()
@@ -98,7 +100,7 @@ class StepOperator(BaseOperator):
         _quieten()
         try:
             report = run_step(self.step, self._run_context(context))
-        except (GateFailed, SettingsError) as error:
+        except (BudgetError, GateFailed, SettingsError) as error:
             raise AirflowFailException(str(error)) from error
         for name, value in report.details.items():
             self.log.info("%s: %s", name, value)

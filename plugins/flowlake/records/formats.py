@@ -11,7 +11,10 @@ from dataclasses import dataclass
 
 from flowlake.records.fields import FIELDS_BY_NAME, TGW_DEFAULT_HEADER, V2_DEFAULT_HEADER
 
-_TOKEN = re.compile(r"[a-z0-9][a-z0-9-]*")
+LONGEST_NAME = 64
+"""Of a field; AWS's have 26 characters at most. Each becomes SQL several times over."""
+
+_TOKEN = re.compile(rf"[a-z0-9][a-z0-9-]{{0,{LONGEST_NAME - 1}}}")
 _BOM = b"\xef\xbb\xbf"
 
 KNOWN_FORMATS = {V2_DEFAULT_HEADER: "v2-default", TGW_DEFAULT_HEADER: "tgw-default"}
@@ -54,8 +57,9 @@ def format_of(fields: tuple[str, ...]) -> Format:
 def parse_header(line: bytes) -> Format | None:
     """The format that a line announces, or None when the line is no header.
 
-    A header is tokens of lower-case letters, digits and dashes, separated by blanks, none twice, at least half of them
-    names of known fields. A record can never pass: it holds upper case, dots or a lone dash, or no field name at all.
+    A header is tokens of up to 64 lower-case letters, digits and dashes, separated by blanks, none twice, at least half
+    of them names of known fields. A record can never pass: it holds upper case, dots or a lone dash, or no field name
+    at all.
     """
     try:
         text = line.removeprefix(_BOM).strip(b" \r\n").decode("ascii")
