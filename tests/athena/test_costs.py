@@ -149,6 +149,21 @@ def test_what_goes_wrong_is_told_rather_than_that_its_cost_is_not_written(
     assert ledger(settings, "step") == [("build_marts",)]
 
 
+def test_a_step_does_not_fail_because_its_costs_cannot_be_written(
+    surroundings: LocalAthena, settings: Settings, core: Database
+) -> None:
+    with noted(settings, BUILD) as spent:
+        AthenaLake(settings).run("select 1")
+        surroundings.inject(operation="ListQueryExecutions", error="AccessDeniedException", times=20)
+    surroundings.clear_faults()
+    assert spent.cost is None
+    with noted(settings, VALIDATE) as later:
+        pass
+    assert later.run is not None
+    assert later.run.statements == 1
+    assert ledger(settings, "step") == [("build_marts",)]
+
+
 def test_on_duckdb_nothing_costs_anything(tmp_path: Path) -> None:
     from flowlake.settings import LakeSettings
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from unittest.mock import patch
 
 import pytest
 
@@ -112,9 +111,8 @@ def maintain_what_is_published(stage: Stage) -> None:
     """The rows stay, the views move to the rewritten files, and old snapshots and results go."""
     before, shown, files = stage.tables(), stage.shown(), stage.files("data/")
     results = stage.files("results/")
-    with patch("flowlake.lake.maintain_athena.SCHEMAS", ("core",)):
-        for _ in range(2):  # The second lets go what people read until the first one moved the views.
-            maintain(keeping_nothing(stage), now=datetime.now(UTC) + timedelta(days=9))
+    for _ in range(2):  # The second lets go what people read until the first one moved the views.
+        maintain(keeping_nothing(stage), now=datetime.now(UTC) + timedelta(days=9))
     assert stage.shown() == shown
     assert_same_tables(before, stage.tables())
     assert stage.snapshots("core", "fct_edges") == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -50,6 +51,37 @@ def test_an_insert_of_a_dead_run_adds_no_row_to_what_the_next_one_writes(
     assert answer.state == "CANCELLED"
     assert core.rows("select * from t") == [("2",)]
     assert open_files(settings).read(NOTE) is None
+
+
+def test_a_dead_run_is_looked_for_in_the_work_group_that_it_used(
+    surroundings: LocalAthena, settings: Settings, core: Database
+) -> None:
+    fail_in_a_step(settings)
+    surroundings.inject(statement="1 as late", delay=6)
+    late = core.start(f'insert into "{core.name}"."t" select 1 as late')
+    surroundings.client("athena").create_work_group(
+        Name="later", Configuration={"EnforceWorkGroupConfiguration": False}
+    )
+    assert settings.athena is not None
+    with noted(replace(settings, athena=replace(settings.athena, work_group="later")), STAGING):
+        pass
+    assert core.wait(late).state == "CANCELLED"
+
+
+@pytest.mark.parametrize("asked", ["", "/results", "/elsewhere/"])
+def test_a_work_group_that_hides_results_is_refused(surroundings: LocalAthena, settings: Settings, asked: str) -> None:
+    assert settings.athena is not None
+    place = {"ResultConfiguration": {"OutputLocation": f"{settings.athena.location}{asked}"}} if asked else {}
+    name = f"enforcing_{len(asked)}"
+    surroundings.client("athena").create_work_group(
+        Name=name, Configuration={"EnforceWorkGroupConfiguration": True, **place}
+    )
+    lake = AthenaLake(replace(settings, athena=replace(settings.athena, work_group=name)))
+    if asked != "/elsewhere/":
+        lake.require_work_group()
+        return
+    with pytest.raises(AthenaError, match=f"{name} puts the results of queries into .+elsewhere.+: no run could be"):
+        lake.require_work_group()
 
 
 def test_what_cannot_be_stopped_any_more_is_waited_for(

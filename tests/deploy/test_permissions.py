@@ -250,10 +250,16 @@ def test_nothing_else_may_be_asked(stack: Stack, service: str) -> None:
         assert not is_allowed(getattr(stack.client(service, who), calls[service]))
 
 
+NAMES_OF_OTHERS = ("glue:GetDatabases", "athena:ListWorkGroups", "athena:ListDataCatalogs")
+"""A list of names is all or nothing."""
+
+
 @pytest.mark.parametrize("who", ["Pipeline", "Analyst"])
 def test_every_permission_names_its_action_and_what_it_is_on(stack: Stack, who: str) -> None:
     for grant in stack.grants(who):
         assert "*" not in grant.action
+        if grant.action in NAMES_OF_OTHERS:
+            continue
         owned = re.sub("^(database|table|workgroup|datacatalog)/", "", grant.resource.split(":", 5)[5])
         assert owned.lower() in ("catalog", "default", "awsdatacatalog") or owned.startswith("flowlake"), grant
         first = owned.partition("/")[0]
