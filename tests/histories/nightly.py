@@ -45,7 +45,7 @@ WORLDS = 50
 
 KILL = "kill-"
 ATHENA = "athena-"
-"""Kills, and failing services, on the local Athena. They are played before the others, which it would only slow down."""
+"""Kills, and failing services, on the local Athena. They come first: it would slow the others down."""
 
 ATHENA_SHARE = 1 / 6
 """How much of them: seeds that follow each other, as days do, play the others."""
