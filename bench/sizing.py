@@ -141,8 +141,8 @@ def section(bench: Bench) -> Findings:
             "By the formulas of [sizing.md](sizing.md), with what the sections `athena`, `fixed`, `size` and `worst`"
             " measured. The bytes are those of the objects as delivered, gzip.",
             f"Objects of {human_bytes(OBJECT_BYTES)} on the average. Delivery, maintenance, the queries of people,"
-            " Airflow's machine and the one machine itself are not in it; nor is what AWS gives for free, but for Glue's"
-            " first million.",
+            " Airflow's machine and the one machine itself are not in it; nor is what AWS gives for free, but Glue's"
+            " first million of requests.",
             "One machine: this one, every record another edge, as in `worst`; logs with fewer edges take less.",
         ],
     )
