@@ -236,7 +236,7 @@ class Watcher(threading.Thread):
                 else:
                     if states[-1:] != [state]:
                         states.append(state)
-            self.done.wait(2.0)  # each look is some statements, and two cores run all of it
+            self.done.wait(5.0)  # each look is some statements, and two cores run all of it
 
     def check(self) -> None:
         """Raises StageError when a read failed, or saw what was never published."""
