@@ -32,7 +32,7 @@ endif
 .DEFAULT_GOAL := help
 
 help: ## Say what there is to type
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 setup: .venv/.installed .venv-dbt/.installed ## Make both environments: .venv, and .venv-dbt for dbt
 

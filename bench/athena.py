@@ -60,7 +60,7 @@ REQUESTS: Mapping[str, str] = {
 }
 """What is billed by the call, as the local services count it (`local_athena.aws.billed_as`), and its name."""
 
-OF_A_RUN, OF_AN_OBJECT = "{} of a run of one object", "{} more for each other object"
+OF_A_RUN, OF_AN_HOUR = "{} of a run of one object", "{} more for each other hour of a window"
 
 MOST_TIMES_READ = 1.3
 MOST_GROWTH = 1.1
@@ -154,7 +154,7 @@ def _inputs(quiet: Ran, busy: Ran, many: Sequence[Ran], sizes: Sizes) -> list[Ro
         *(Row(OF_A_RUN.format(name), busy.requests.get(kind, 0), Unit.COUNT) for kind, name in REQUESTS.items()),
         *(
             Row(
-                OF_AN_OBJECT.format(name),
+                OF_AN_HOUR.format(name),
                 max(0, most.requests.get(kind, 0) - busy.requests.get(kind, 0)) / (most.objects - busy.objects),
                 Unit.TIMES,
             )

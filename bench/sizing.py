@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bench.athena import FIXED, OF_A_RUN, OF_AN_OBJECT, REQUESTS, SHARE, STATEMENTS, STORED
+from bench.athena import FIXED, OF_A_RUN, REQUESTS, SHARE, STATEMENTS, STORED
 from bench.inputs import Bench
 from bench.results import Findings, Row, Section, Table, Unit
 from flowlake.errors import FlowlakeError
@@ -22,7 +22,10 @@ DAYS = (1e9, 1e11, 1e12)
 
 HOURS_A_MONTH = 730
 OBJECT_BYTES = 1e6
-"""An object's size on the average; it decides how many requests there are."""
+"""An object's size on the average."""
+
+READS_OF_AN_OBJECT = 2
+"""Each is fetched once by `register`, and once by Athena; more where it is so large that Athena reads it in parts."""
 
 S3_DOLLARS = 0.023 / 1e9
 """For a byte and month."""
@@ -39,7 +42,7 @@ class Measured:
     """What was measured; bytes, seconds, and numbers of requests by `athena.REQUESTS`.
 
     scanned, scanned_more: of an hourly run, and for each byte that arrives. stored: bytes of tables for each byte that
-    arrived. requests, requests_more: of a run, and for each object. seconds, seconds_more: of a run on one machine, and
+    arrived. requests: of a run. seconds, seconds_more: of a run on one machine, and
     for each byte. disk: on that machine, for each byte.
     """
 
@@ -48,7 +51,6 @@ class Measured:
     statements: float
     stored: float
     requests: Mapping[str, float]
-    requests_more: Mapping[str, float]
     seconds: float
     seconds_more: float
     disk: float
@@ -72,7 +74,6 @@ class Measured:
             statements=row("athena", STATEMENTS).value,
             stored=row("athena", STORED).value,
             requests={kind: row("athena", OF_A_RUN.format(name)).value for kind, name in REQUESTS.items()},
-            requests_more={kind: row("athena", OF_AN_OBJECT.format(name)).value for kind, name in REQUESTS.items()},
             seconds=row("fixed", "the same again").value,
             seconds_more=1 / (row("worst", "margin from").value * delivered),
             disk=disk,
@@ -89,10 +90,10 @@ class Measured:
 
     def request_dollars(self, day: float) -> float:
         """Calls of S3 and Glue in a month of hourly runs."""
-        objects = day / 24 / OBJECT_BYTES
+        reads = {"s3 read": READS_OF_AN_OBJECT * day / 24 / OBJECT_BYTES}
         dollars = 0.0
         for kind, price in REQUEST_DOLLARS.items():
-            number = HOURS_A_MONTH * (self.requests[kind] + self.requests_more[kind] * objects)
+            number = HOURS_A_MONTH * (self.requests[kind] + reads.get(kind, 0))
             dollars += max(0.0, number - FREE_REQUESTS.get(kind, 0)) * price
         return dollars
 

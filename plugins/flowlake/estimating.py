@@ -14,6 +14,7 @@ from statistics import fmean, linear_regression, median
 from typing import TYPE_CHECKING
 
 from flowlake.errors import FlowlakeError
+from flowlake.lake.athena import AthenaLake
 from flowlake.lake.aws import athena_settings
 from flowlake.lake.costs import LEAST_BILLED, dollars
 from flowlake.lake.tables import read_rows
@@ -32,6 +33,8 @@ DAYS = 30
 PROBES = 20
 """Of the newest runs, each of which is predicted from all others."""
 
+_OBJECTS = "int_objects__accounted"
+
 _RUNS = f"""
 with runs as (
     select
@@ -44,7 +47,7 @@ with runs as (
 ),
 sizes as (
     select arrival_hour, sum(object_bytes) as arrived
-    from {{intermediate}}.int_objects__accounted
+    from {{intermediate}}.{_OBJECTS}
     group by arrival_hour
 )
 select runs.statements, runs.scanned, runs.billed, coalesce(sum(sizes.arrived), 0) as arrived
@@ -84,16 +87,18 @@ class Estimate:
     arrived: int
     statements: int
     scanned: int
+    billed: int
     dollars: float
     runs: int
     error: float | None
 
     def __str__(self) -> str:
         """One line for people."""
-        off = "one earlier run says no more" if self.error is None else f"{self.error:.0%} off on the average"
+        off = "too few to say how far off" if self.error is None else f"{self.error:.0%} off on the average"
         return (
             f"{self.window}: {counted(self.objects, 'object')}, {human_bytes(self.arrived)}: about "
             f"{human_bytes(self.scanned)} scanned by {counted(self.statements, 'statement')}, "
+            f"{human_bytes(self.billed)} billed, "
             f"{self.dollars:.4f} dollars (by {counted(self.runs, 'earlier run')}: {off})"
         )
 
@@ -110,11 +115,7 @@ def estimate(settings: Settings, window: Window) -> Estimate:
     if settings.target is not Target.ATHENA:
         raise EstimateError("--estimate is about what Athena scans: on the target duckdb nothing is paid for")
     planned = plan(settings, window)
-    since = f"{datetime.now(UTC) - timedelta(days=DAYS):%Y-%m-%d}"
-    past = [
-        PastRun(*(int(value) for value in row))
-        for row in read_rows(settings, _RUNS.replace("{since}", since), asked=True)
-    ]
+    past = _past_runs(settings)
     if not past:
         raise EstimateError(
             f"no run of the last {DAYS} days has succeeded, by which this one could be estimated: run one hour first"
@@ -128,10 +129,20 @@ def estimate(settings: Settings, window: Window) -> Estimate:
         arrived=planned.bytes,
         statements=round(median(run.statements for run in past)),
         scanned=predict([(run.arrived, run.scanned) for run in past], planned.bytes),
+        billed=billed,
         dollars=dollars(athena_settings(settings), billed),
         runs=len(past),
         error=error_of([(run.arrived, run.scanned) for run in past]),
     )
+
+
+def _past_runs(settings: Settings) -> list[PastRun]:
+    lake = AthenaLake(settings)
+    if not all(lake.glue_table(*table) for table in (("ops", "query_costs"), ("intermediate", _OBJECTS))):
+        return []  # nothing ever ran
+    since = f"{datetime.now(UTC) - timedelta(days=DAYS):%Y-%m-%d}"
+    rows = read_rows(settings, _RUNS.replace("{since}", since), asked=True)
+    return [PastRun(*(int(value) for value in row)) for row in rows]
 
 
 def predict(points: Sequence[tuple[int, int]], arrived: int) -> int:

@@ -60,9 +60,12 @@ def inspect_window(settings: Settings, window: Window, *, s3_client: S3ClientFac
             problems.append(f"{name}: late objects, the oldest is named {named}: they restate earlier event hours")
     if last is not None:
         problems += _silent(settings, last, planned)
+    by_time = any(source.arrival is Arrival.LAST_MODIFIED for source in settings.sources)
     if not planned.objects:
         problems.append(
             f"no object arrived in {window}: look at the window (UTC, by arrival, end exclusive) and at the sources"
+            + ("; what was copied or uploaded arrived then" if by_time else "")
+            + (", unless the source says `arrival: object_name`" if by_time else "")
         )
     return Inspection(planned, last, tuple(dict.fromkeys(problems)))
 

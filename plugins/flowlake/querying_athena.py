@@ -6,6 +6,7 @@ changes a table by accident.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,6 +43,8 @@ def open_query_on_athena(settings: Settings, sql: str) -> Iterator[Result]:
     from pyathena.error import Error
 
     check_statement(sql)
+    # What it logs it also raises, and people want one line.
+    logging.getLogger("pyathena").setLevel(logging.CRITICAL)
     athena = athena_settings(settings)
     with aws_errors("ask Athena"):
         connection: Any = connect(
@@ -75,6 +78,8 @@ def check_statement(sql: str) -> None:
     if word[1].lower() == "explain" and (analyzed := _ANALYZED.match(sql, position)):
         # It runs the statement.
         check_statement(sql[analyzed.end() :])
+    if word[1].lower() == "from":
+        raise QueryError("Athena knows no FROM without a SELECT: write select * from …")
     if word[1].lower() not in _READING:
         raise QueryError(f"{shown(word[1].upper())} is no query: only statements that read may be asked")
 

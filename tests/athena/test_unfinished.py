@@ -11,7 +11,7 @@ import pytest
 from flowlake.lake.athena import AthenaError, AthenaLake
 from flowlake.lake.files import open_files
 from flowlake.lake.unfinished import NOTE, Work, noted
-from flowlake.settings import Settings
+from flowlake.settings import Settings, SettingsError
 from local_athena.queries import Database
 from local_athena.server import LocalAthena
 
@@ -82,6 +82,15 @@ def test_a_work_group_that_hides_results_is_refused(surroundings: LocalAthena, s
         return
     with pytest.raises(AthenaError, match=f"{name} puts the results of queries into .+elsewhere.+: no run could be"):
         lake.require_work_group()
+
+
+def test_a_work_group_that_is_not_there_is_a_mistake_of_the_settings(
+    surroundings: LocalAthena, settings: Settings
+) -> None:
+    assert settings.athena is not None
+    wrong = replace(settings, athena=replace(settings.athena, work_group="analitics"))
+    with pytest.raises(SettingsError, match=r"athena\.work_group: .*analitics is not found"), noted(wrong, STAGING):
+        pass
 
 
 def test_what_cannot_be_stopped_any_more_is_waited_for(

@@ -129,7 +129,6 @@ def test_costs_are_reckoned_by_what_was_measured() -> None:
         statements=100,
         stored=0.5,
         requests={"s3 write": 1000, "s3 read": 2000, "glue": 1000},
-        requests_more={"s3 write": 1, "s3 read": 10, "glue": 0},
         seconds=20.0,
         seconds_more=1e-6,
         disk=3.0,
@@ -137,7 +136,7 @@ def test_costs_are_reckoned_by_what_was_measured() -> None:
     day = 24e9  # a gigabyte an hour, of 1,000 objects
     assert measured.athena_bytes(day) == pytest.approx(1024**3 + 2e9)
     assert measured.athena_dollars(day) == pytest.approx(730 * (1024**3 + 2e9 + 100 * 10 * 1024**2) * 5 / 1024**4)
-    assert measured.request_dollars(day) == pytest.approx(730 * (2000 * 5e-6 + 12_000 * 4e-7))
+    assert measured.request_dollars(day) == pytest.approx(730 * (1000 * 5e-6 + 4000 * 4e-7))
     assert measured.storage_dollars(day) == pytest.approx(730 * 1.5 * 0.023)
     assert measured.machine_seconds(day) == pytest.approx(1020)
     assert measured.machine_seconds(measured.machine_most) == pytest.approx(3600)

@@ -52,15 +52,15 @@ def test_on_duckdb_there_is_nothing_to_estimate(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "scanned", "billed"),
+    ("kind", "form", "scanned", "billed"),
     [
-        ("DML", 0, LEAST_BILLED),
-        ("DML", LEAST_BILLED, LEAST_BILLED),
-        ("DML", LEAST_BILLED + 1, LEAST_BILLED + MEGABYTE),
-        ("DDL", 0, 0),
-        ("DDL", 1, LEAST_BILLED),  # CREATE TABLE AS SELECT
-        ("UTILITY", 0, 0),
+        ("DML", "SELECT", 0, LEAST_BILLED),
+        ("DML", "INSERT", LEAST_BILLED, LEAST_BILLED),
+        ("DML", "MERGE", LEAST_BILLED + 1, LEAST_BILLED + MEGABYTE),
+        ("DDL", "ALTER_TABLE", 1, 0),
+        ("DDL", "CREATE_TABLE_AS_SELECT", 1, LEAST_BILLED),
+        ("UTILITY", "SHOW_TABLES", 0, 0),
     ],
 )
-def test_what_athena_bills(kind: str, scanned: int, billed: int) -> None:
-    assert billed_bytes(kind, scanned) == billed
+def test_what_athena_bills(kind: str, form: str, scanned: int, billed: int) -> None:
+    assert billed_bytes(kind, form, scanned) == billed

@@ -31,6 +31,7 @@ def test_what_reads_may_be_asked(sql: str) -> None:
         ("", "there is no SQL to run"),
         ("-- only a comment", "there is no SQL to run"),
         ("delete from fct_edges", "DELETE is no query"),
+        ("from fct_edges", r"write select \* from"),
         ("/* select */ drop view fct_edges", "DROP is no query"),
         ("insert into t select 1", "INSERT is no query"),
         ("explain analyze insert into t select 1", "INSERT is no query"),

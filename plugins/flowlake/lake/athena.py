@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from flowlake.errors import FlowlakeError
 from flowlake.lake.aws import athena_settings, aws_errors, client, error_code, pages
 from flowlake.lake.files import S3Files
+from flowlake.settings import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -93,12 +94,16 @@ class AthenaLake:
         """Make sure that the results of runs go where the lake has them: by them their statements are found.
 
         Raises:
+            SettingsError: there is none of that name.
             AthenaError: the work group keeps results itself, or puts them elsewhere.
             AwsError: Athena cannot be reached, or refuses.
         """
         name = self.settings.work_group
         with aws_errors(f"look at the work group {name}"):
-            found = self._athena.get_work_group(WorkGroup=name)["WorkGroup"].get("Configuration", {})
+            try:
+                found = self._athena.get_work_group(WorkGroup=name)["WorkGroup"].get("Configuration", {})
+            except self._athena.exceptions.InvalidRequestException as error:
+                raise SettingsError(f"athena.work_group: {error.response['Error']['Message']}") from None
         place = str(found.get("ResultConfiguration", {}).get("OutputLocation", ""))
         if found.get("ManagedQueryResultsConfiguration", {}).get("Enabled"):
             problem = "keeps the results of queries itself"

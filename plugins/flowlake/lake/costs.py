@@ -110,9 +110,9 @@ def total(statements: Iterable[Statement]) -> Cost:
     )
 
 
-def billed_bytes(kind: str, scanned: int) -> int:
-    """What Athena bills for a statement that has scanned so much; a CREATE TABLE AS SELECT is DDL, and scans."""
-    if kind != "DML" and not scanned:
+def billed_bytes(kind: str, form: str, scanned: int) -> int:
+    """What Athena bills for a statement (its type and subtype) that has scanned so much."""
+    if kind != "DML" and not form.endswith("AS_SELECT"):
         return 0
     return max(LEAST_BILLED, -(-scanned // MEGABYTE) * MEGABYTE)
 
@@ -190,7 +190,7 @@ class Account:
         statistics, status = execution.get("Statistics", {}), execution["Status"]
         kind = str(execution.get("StatementType", "DML"))
         scanned = int(statistics.get("DataScannedInBytes", 0))
-        billed = billed_bytes(kind, scanned)
+        billed = billed_bytes(kind, str(execution.get("SubstatementType", "")), scanned)
         reason = " ".join(str(status.get("StateChangeReason", "")).split())
         return Statement(
             run_id=self.work.run_id,

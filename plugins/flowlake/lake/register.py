@@ -334,10 +334,8 @@ def _tables(settings: Settings) -> GlueTables | None:
     """The external tables over what is written here, made or brought up to this version; None where there are none."""
     if settings.target is not Target.ATHENA:
         return None
-    from flowlake.lake.athena import AthenaLake
     from flowlake.lake.glue import GlueTables
 
-    AthenaLake(settings).require_work_group()
     tables = GlueTables(settings)
     tables.ensure()
     return tables

@@ -68,6 +68,7 @@ def noted(settings: Settings, work: Work) -> Iterator[Spent]:
     cannot be written are left to the next step, with the note.
 
     Raises:
+        SettingsError, AthenaError: the work group cannot be used.
         AthenaError, AwsError: what was left does not end, or a service cannot be reached.
         BudgetError: it cost more than the settings allow.
     """
@@ -75,9 +76,11 @@ def noted(settings: Settings, work: Work) -> Iterator[Spent]:
     if settings.target is not Target.ATHENA:
         yield spent
         return
+    from flowlake.lake.athena import AthenaLake
     from flowlake.lake.aws import athena_settings
     from flowlake.lake.costs import Account, within_budget
 
+    AthenaLake(settings).require_work_group()
     files = open_files(settings)
     found = files.read(NOTE)
     if found is not None:
