@@ -31,6 +31,7 @@ from pathlib import Path
 
 from athena.points import POINTS as POINTS_ATHENA
 from athena.points import KillStage
+from athena.stage import Failure
 from histories.history import History, clean_run, plan
 from histories.lakes import assert_same_contents, contents
 from histories.points import POINTS, Stage
@@ -193,7 +194,11 @@ def play_all(names: Sequence[str], jobs: int, folder: Path, server: Postgres | N
     if on_athena:
         with local_athena(folder) as athena:
             os.environ.update(athena.environment)
-            yield from run(on_athena, jobs, folder, server, athena)
+            # A service fails for everybody who uses it.
+            alone = [name for name in on_athena if isinstance(POINTS_ATHENA[int(name.removeprefix(ATHENA))], Failure)]
+            for together, processes in (([name for name in on_athena if name not in alone], jobs), (alone, 1)):
+                if together:
+                    yield from run(together, processes, folder, server, athena)
         for name in athena.environment:
             del os.environ[name]
     if others := [name for name in names if name not in on_athena]:
