@@ -98,10 +98,8 @@ def _window_options(command: _Command) -> _Command:
     decorated = click.option(
         "--to", "end", type=HOUR, required=True, metavar="HOUR", help="The hour to stop before (exclusive)."
     )(with_window)
-    # click's stubs lose what the decorated function returns.
-    return click.option("--from", "start", type=HOUR, required=True, metavar="HOUR", help="The first arrival hour.")(
-        decorated
-    )  # type: ignore[return-value]
+    first = click.option("--from", "start", type=HOUR, required=True, metavar="HOUR", help="The first arrival hour.")
+    return first(decorated)  # type: ignore[return-value]  # click's stubs lose what a decorated function returns
 
 
 _config_option = click.option(

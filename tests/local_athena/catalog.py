@@ -109,7 +109,7 @@ class Catalog:
         found = self.glue.get_table(DatabaseName=table.schema, Name=table.name)["Table"]
         definition = {key: found[key] for key in INPUT_KEYS if key in found}
         storage = definition.get("StorageDescriptor", {}) | {"Columns": columns}
-        # Who replaces the view meanwhile tells its columns: these must not bring back the view before it.
+        # A client of Glue may have changed it meanwhile: these must not bring back the view before that.
         with contextlib.suppress(self.glue.exceptions.ConcurrentModificationException):
             self.glue.update_table(
                 DatabaseName=table.schema,

@@ -204,6 +204,7 @@ class Runner:
         self.s3 = s3
         self.faults = faults
         self.shelf = Shelf(s3)
+        self.views = threading.Lock()
 
     def start(self, execution_id: str, request: Request) -> Execution:
         """Begin; comes back when the statement is parsed, and has `syntax_error` set if it cannot be."""
@@ -258,8 +259,10 @@ class Runner:
                 self._keep(self._query(sql, execution), execution)
             case CreateView(sql, query, table):
                 columns = self._columns(query, execution)
-                self._keep(self._query(sql, execution), execution)
-                self._catalog(execution).describe_view(table, columns)
+                # Who replaces it between the two steps would leave the columns of one and the query of another.
+                with self.views:
+                    self._keep(self._query(sql, execution), execution)
+                    self._catalog(execution).describe_view(table, columns)
             case _:
                 execution.parsed.set()
                 execution.state = State.RUNNING
