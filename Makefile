@@ -7,9 +7,9 @@ PYTHON ?= $(shell for name in python3.12 python3.11 python3 python; do \
 BIN := .venv/bin
 UV := $(shell sed -n 's/^uv==//p' requirements-dev.txt)
 UV_COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --no-header --quiet
-# Tests of a file share the servers that they start, and so stay in one of the two processes. In the order of the
-# folders: the files with the fewest tests have the longest, and would come last.
-PYTEST_FLAGS ?= -n 2 --dist loadfile --no-loadscope-reorder
+# Tests that share servers stay in one of the two processes (tests/conftest.py). In the order of the folders: the files
+# with the fewest tests have the longest, and would come last.
+PYTEST_FLAGS ?= -n 2 --dist loadgroup --no-loadscope-reorder
 
 # uv does not read pip's configuration; what pip is told by the environment holds for both.
 ifndef UV_DEFAULT_INDEX

@@ -11,6 +11,19 @@ from local_athena.parts import MissingPartError, installation
 from local_athena.server import LocalAthena, local_athena
 from postgres import Postgres, find_binaries, start_postgres
 
+ATHENA = "athena"
+"""Tests that need the local Athena run in one process, so that it is started once and warms up once."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file in one process, for they share the servers that they start; those on Athena likewise."""
+    # Whoever asks for the fixture by itself, as it runs, says so by the mark.
+    marked = {item.path for item in items if any(ATHENA in mark.args for mark in item.iter_markers("xdist_group"))}
+    on_athena = marked | {item.path for item in items if ATHENA in getattr(item, "fixturenames", ())}
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(ATHENA if item.path in on_athena else item.nodeid.partition("::")[0]))
+
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
