@@ -27,6 +27,7 @@ MODELS_MARTS = (
     "fct_coverage",
     "int_flow_logs__merged",
     "int_hours__touched",
+    "int_interfaces__observed",
     "int_addresses__merged",
     "int_edges__partials",
     "int_interfaces__merged",

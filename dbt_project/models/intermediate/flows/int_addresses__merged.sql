@@ -1,5 +1,5 @@
 -- One row per interface and address family: its own address, as far as everything seen so far tells.
--- Candidates only ever shrink, by intersection, so the order in which windows come does not matter.
+-- Candidates shrink by intersection, so the order in which windows come does not matter.
 {{
     config(
         materialized="incremental",
@@ -20,20 +20,38 @@ with
                 cast(null as varchar) as candidate_a,
                 cast(null as varchar) as candidate_b,
                 cast(null as varchar) as own_address,
+                false as has_evidence,
                 false as needs_restating
             where false
         {%- endif %}
     ),
 
-    -- An hour in which no address stands in all records says nothing and is left out; what is known already always
-    -- counts, also when it is a contradiction (no candidate left), which nothing later can heal.
-    evidence as {{ kept() }} (
+    observed as (
         select interface_id, ip_family, one_candidate, other_candidate
         from {{ ref("int_interfaces__observed") }}
-        where one_candidate is not null or other_candidate is not null
-        union all
-        select interface_id, ip_family, candidate_a, candidate_b
+        {% if not is_learnt_again() %} where {{ in_arrival_window("arrival_hour") }} {% endif %}
+    ),
+
+    everyone as (
+        select interface_id, ip_family
+        from observed
+        union
+        select interface_id, ip_family
         from known
+    ),
+
+    -- An hour in which no address stands in all records says nothing and is left out; what is known already always
+    -- counts, also when it is a contradiction (no candidate left), which no other hour can heal.
+    evidence as {{ kept() }} (
+        select interface_id, ip_family, one_candidate, other_candidate
+        from observed
+        where one_candidate is not null or other_candidate is not null
+        {% if not is_learnt_again() %}
+            union all
+            select interface_id, ip_family, candidate_a, candidate_b
+            from known
+            where coalesce(has_evidence, true)
+        {% endif %}
     ),
 
     evidence_counts as (select interface_id, ip_family, count(*) as evidence_count from evidence group by 1, 2),
@@ -61,15 +79,18 @@ with
 
     merged as (
         select
-            evidence_counts.interface_id,
-            evidence_counts.ip_family,
+            everyone.interface_id,
+            everyone.ip_family,
             min(surviving.address) as candidate_a,
-            case when count(surviving.address) = 2 then max(surviving.address) end as candidate_b
-        from evidence_counts
+            case when count(surviving.address) = 2 then max(surviving.address) end as candidate_b,
+            max(evidence_counts.evidence_count) is not null as has_evidence
+        from everyone
         left join
-            surviving
-            on evidence_counts.interface_id = surviving.interface_id
-            and evidence_counts.ip_family = surviving.ip_family
+            evidence_counts
+            on everyone.interface_id = evidence_counts.interface_id
+            and everyone.ip_family = evidence_counts.ip_family
+        left join
+            surviving on everyone.interface_id = surviving.interface_id and everyone.ip_family = surviving.ip_family
         group by 1, 2
     ),
 
@@ -100,6 +121,7 @@ with
             ip_family,
             candidate_a,
             candidate_b,
+            has_evidence,
             case
                 when candidate_b is null
                 then candidate_a
@@ -124,6 +146,7 @@ select
     resolved.candidate_a,
     resolved.candidate_b,
     resolved.own_address,
+    resolved.has_evidence,
     coalesce(known.needs_restating, false) or resolved.own_address is distinct from known.own_address as needs_restating
 from resolved
 left join known on resolved.interface_id = known.interface_id and resolved.ip_family = known.ip_family
@@ -132,3 +155,4 @@ where
     or resolved.candidate_a is distinct from known.candidate_a
     or resolved.candidate_b is distinct from known.candidate_b
     or resolved.own_address is distinct from known.own_address
+    or resolved.has_evidence <> coalesce(known.has_evidence, true)

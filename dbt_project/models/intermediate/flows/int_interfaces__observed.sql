@@ -1,7 +1,8 @@
--- One row per interface, arrival hour of the window and address family: which addresses stand in all of its records.
+-- One row per interface, arrival hour and address family: which addresses stand in all of its records of the hour.
 -- An interface's own address does (measured: on every one of 22 interfaces of two captures); so at most two are
 -- left.
-{{ config(materialized="ephemeral", contract={"enforced": false}) }}
+-- depends_on: {{ source("ledger", "windows") }}
+{{ config(materialized="replaced", replaces="arrival_hour") }}
 
 with
 
@@ -19,7 +20,7 @@ with
             and srcaddr is not null
             and dstaddr is not null
             and resource_type is null
-            and {{ in_arrival_window("arrival_hour") }}
+            and {{ in_observed_hours("arrival_hour") }}
     ),
 
     -- Whatever stands in all records stands in this one.
