@@ -774,5 +774,6 @@ def test_looking_for_overwritten_objects_reads_few_hours(logs: Logs, monkeypatch
     read.clear()
     # A name from long ago does not make the search longer than what is listed.
     logs.put(DAY + name(at="20010101T0000"))
+    logs.put(DAY + name(at="00010101T0000"))
     register(logs.settings, WINDOW)
     assert read[0] == "2026-11-19T00"

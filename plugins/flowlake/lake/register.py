@@ -293,7 +293,9 @@ def _first_hour(item: _Item, window: Window) -> datetime:
     listed = item.listed
     first_day = datetime.combine(window.days[0], datetime.min.time(), UTC) - timedelta(days=item.source.lookback_days)
     named_at = listed.name.named_at if listed.name else folder_moment(listed.key) or first_day
-    return max(first_day, (named_at - _CLOCKS_DIFFER_BY).replace(minute=0, second=0, microsecond=0))
+    # A name may say the year 1, before which there is no time.
+    named_at = max(named_at, first_day + _CLOCKS_DIFFER_BY)
+    return (named_at - _CLOCKS_DIFFER_BY).replace(minute=0, second=0, microsecond=0)
 
 
 def _overtaken_uris(registered: Iterable[str], hour: str, window: Window, found: _Finding) -> list[str]:
