@@ -9,7 +9,7 @@ UV := $(shell sed -n 's/^uv==//p' requirements-dev.txt)
 UV_COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --no-header --quiet
 # Tests that share servers stay in one of the two processes (tests/conftest.py). In the order of the folders: the files
 # with the fewest tests have the longest, and would come last.
-PYTEST_FLAGS ?= -n 2 --dist loadgroup --no-loadscope-reorder
+PYTEST_FLAGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 # uv does not read pip's configuration; what pip is told by the environment holds for both.
 ifndef UV_DEFAULT_INDEX

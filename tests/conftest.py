@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -11,18 +12,20 @@ from local_athena.parts import MissingPartError, installation
 from local_athena.server import LocalAthena, local_athena
 from postgres import Postgres, find_binaries, start_postgres
 
-ATHENA = "athena"
-"""Tests that need the local Athena run in one process, so that it is started once and warms up once."""
+ON_ATHENA = ("athena", "tests/deploy/", "tests/dialect/", "tests/parity/")
+"""What is in the paths of tests that need the local Athena: they run in one process, where it is started once."""
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Keep the tests of a file in one process, for they share the servers that they start; those on Athena likewise."""
-    # Whoever asks for the fixture by itself, as it runs, says so by the mark.
-    marked = {item.path for item in items if any(ATHENA in mark.args for mark in item.iter_markers("xdist_group"))}
-    on_athena = marked | {item.path for item in items if ATHENA in getattr(item, "fixturenames", ())}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(ATHENA if item.path in on_athena else item.nodeid.partition("::")[0]))
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.partition("::")[0]
+            return "athena" if any(part in path for part in ON_ATHENA) else path
+
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")

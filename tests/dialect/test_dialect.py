@@ -29,8 +29,6 @@ from flowlake.settings import Arrival, AthenaSettings, LakeSettings, Settings, S
 from local_athena.queries import Database
 from local_athena.server import LocalAthena
 
-pytestmark = pytest.mark.xdist_group("athena")
-
 DIALECT = dbt.PROJECT / "macros" / "dialect"
 SEPARATOR = "-- next case"
 TEN_THOUSAND_ROWS = (
