@@ -186,7 +186,8 @@ def look_around(played: Played) -> None:
     assert athena.get_work_group(WorkGroup=group)["WorkGroup"]["Name"] == group
     assert athena.list_data_catalogs()["DataCatalogsSummary"]
     assert athena.get_data_catalog(Name=catalog)["DataCatalog"]["Name"]
-    assert database in {one["Name"] for one in athena.list_databases(CatalogName=catalog)["DatabaseList"]}
+    pages = athena.get_paginator("list_databases").paginate(CatalogName=catalog)
+    assert database in {one["Name"] for page in pages for one in page["DatabaseList"]}
     assert athena.get_database(CatalogName=catalog, DatabaseName=database)["Database"]["Name"] == database
     [table, *_] = athena.list_table_metadata(CatalogName=catalog, DatabaseName=database)["TableMetadataList"]
     assert athena.get_table_metadata(CatalogName=catalog, DatabaseName=database, TableName=table["Name"])

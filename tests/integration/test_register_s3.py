@@ -268,7 +268,9 @@ def test_an_overwritten_object_counts_once_in_the_hour_of_its_last_arrival(
     bucket: Bucket, window: Window, tmp_path: Path
 ) -> None:
     hours = [Window(at, at + timedelta(hours=1)) for at in (window.start, window.start + timedelta(hours=1))]
-    key, other = day(window) + name("fl-1"), day(window) + name("fl-2")
+    # Of the earlier hour's day, also where the later one is a new day's first.
+    folder = day(Window(window.start - timedelta(hours=1), window.end))
+    key, other = folder + name("fl-1"), folder + name("fl-2")
     for stays in (other, key):
         bucket.put(stays)
         arrive(stays, hours[0].start)
