@@ -46,7 +46,7 @@ def begins(model: str) -> str:
     return rf"START sql \w+ model \w+\.{model} "
 
 
-def _ended(model: str) -> str:
+def ended(model: str) -> str:
     return rf"OK created sql \w+ model \w+\.{model} "
 
 
@@ -68,7 +68,7 @@ def _points() -> Mapping[str, tuple[Kill, ...]]:
             Kill(target="flowlake.lake.ledger:mark_staging"),
             Kill(target="flowlake.dbt:build"),
             Kill(line=begins(MODELS_STAGING[0]), group=False),
-            *(Kill(line=_ended(model)) for model in MODELS_STAGING),
+            *(Kill(line=ended(model)) for model in MODELS_STAGING),
             Kill(target="flowlake.dbt:build", after=True),
         ),
         "validate_staging": (
@@ -80,7 +80,7 @@ def _points() -> Mapping[str, tuple[Kill, ...]]:
             Kill(target="flowlake.lake.ledger:mark_hours"),
             Kill(target="flowlake.lake.ledger:mark_hours", after=True),
             Kill(target="flowlake.dbt:build", count=2),
-            *(Kill(line=_ended(model)) for model in MODELS_MARTS),
+            *(Kill(line=ended(model)) for model in MODELS_MARTS),
             Kill(line=begins("fct_edges")),
             Kill(line=begins("fct_edges"), group=False),
             Kill(target="flowlake.dbt:build", count=2, after=True),

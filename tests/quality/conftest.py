@@ -87,6 +87,17 @@ select arrival_hour, event_hour, interface_id, flow_log_id, srcaddr as src_devic
     sum(bytes)::bigint as bytes, min(start_at) as first_seen_at, max(end_at) as last_seen_at, 0::integer as tcp_flags
 from staging.stg_flow_logs__lines where line_kind = 'record' group by all;
 
+create table intermediate.int_coverage__partials as
+select arrival_hour, event_hour, interface_id, flow_log_id,
+    count_if(line_kind = 'record' and action <> 'REJECT')::bigint as accepted_records,
+    count_if(line_kind = 'record' and action = 'REJECT')::bigint as rejected_records,
+    count_if(line_kind = 'gap')::bigint as nodata_records, 0::bigint as skipdata_records
+from staging.stg_flow_logs__lines where line_kind in ('record', 'gap') group by all;
+
+create table intermediate.int_flow_logs__merged as
+select flow_log_id, true as logs_accept, true as logs_reject
+from (values ('fl-aaaa1111'), ('fl-bbbb2222')) as logs (flow_log_id);
+
 create table intermediate.int_hours__restated as select distinct event_hour from intermediate.int_edges__partials;
 
 -- An edge of an hour that is not restated is none of this run's business, whatever is wrong with it.
@@ -116,7 +127,7 @@ select device_id, device_id as address, device_type, 'internal' as scope, null::
 from (values ('10.0.0.1', 'source'), ('10.0.0.2', 'dest')) as devices (device_id, device_type);
 
 create table core.dim_interfaces as
-select interface_id, own_address, null::varchar as own_address_v6,
+select interface_id, own_address, null::varchar as own_address_v6, 'vpc-01' as vpc_id,
     timestamp '2026-11-20 12:10:00' as first_seen_at, timestamp '2026-11-20 12:11:00' as last_seen_at
 from (values ('eni-0a', '10.0.0.1'), ('eni-0b', '10.0.0.2')) as interfaces (interface_id, own_address);
 """

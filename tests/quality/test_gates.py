@@ -97,16 +97,56 @@ def test_a_volume_has_no_usual_before_there_is_history(lake: Any) -> None:
     assert lake.validate(Layer.STAGING).warnings == ()
 
 
+HOLE = "delete from core.fct_edges where event_hour = timestamp '2026-11-20 12:00:00'"
+
+
+def without(interface: str) -> tuple[str, ...]:
+    """Statements that take away what an interface logged; it is still known."""
+    tables = ("intermediate.int_edges__partials", "staging.stg_flow_logs__lines")
+    return tuple(f"delete from {table} where interface_id = '{interface}'" for table in tables)
+
+
 def test_edges_may_be_missing_where_the_destination_speaks_and_had_nothing(lake: Any) -> None:
-    lake.execute(
-        "delete from core.fct_edges where event_hour = timestamp '2026-11-20 12:00:00'",
-        "delete from intermediate.int_edges__partials where interface_id = 'eni-0b'",
-        "delete from staging.stg_flow_logs__lines where interface_id = 'eni-0b'",
-    )
+    lake.execute(HOLE, *without("eni-0b"))
+    report = lake.validate(Layer.MARTS)
+    assert report.passed, report.failures
+    lake.execute("update core.dim_interfaces set own_address = '10.0.0.9' where interface_id = 'eni-0b'")
+    assert checks_of(lake.validate(Layer.MARTS).failures) == {"edges_have_no_hole"}
+    # Where networks overlap, the network is a part of the device's name.
+    lake.execute("update core.dim_interfaces set own_address = '10.0.0.2' where interface_id = 'eni-0b'")
+    lake.execute("update intermediate.int_edges__partials set dst_device_id = 'vpc-01/10.0.0.2'")
     report = lake.validate(Layer.MARTS)
     assert report.passed, report.failures
     lake.execute("delete from core.dim_interfaces where interface_id = 'eni-0b'")
     assert checks_of(lake.validate(Layer.MARTS).failures) == {"edges_have_no_hole"}
+
+
+def test_edges_may_be_missing_where_the_source_speaks_and_had_nothing(lake: Any) -> None:
+    """An interface in between logged what nobody knows the receiver of."""
+    lake.execute(HOLE, *without("eni-0b"), "update core.dim_interfaces set own_address = null")
+    assert checks_of(lake.validate(Layer.MARTS).failures) == {"edges_have_no_hole"}
+    lake.execute("update core.dim_interfaces set own_address = '10.0.0.1' where interface_id = 'eni-0b'")
+    report = lake.validate(Layer.MARTS)
+    assert report.passed, report.failures
+    # The destination has the last word: its own interface logged it, whoever speaks for the source.
+    lake.execute("update core.dim_interfaces set own_address = '10.0.0.2' where interface_id = 'eni-0a'")
+    assert checks_of(lake.validate(Layer.MARTS).failures) == {"edges_have_no_hole"}
+
+
+def test_edges_may_be_missing_where_another_flow_log_speaks_and_had_nothing(lake: Any) -> None:
+    lake.execute(HOLE)
+    assert checks_of(lake.validate(Layer.MARTS).failures) == {"edges_have_no_hole"}
+    lake.execute(
+        "insert into intermediate.int_coverage__partials"
+        " select * replace ('fl-cccc3333' as flow_log_id, 0 as accepted_records, 0 as rejected_records)"
+        " from intermediate.int_coverage__partials",
+        "insert into intermediate.int_flow_logs__merged values ('fl-cccc3333', true, false)",
+    )
+    # It has nothing to say of what was rejected.
+    assert checks_of(lake.validate(Layer.MARTS).failures) == {"edges_have_no_hole"}
+    lake.execute("update intermediate.int_flow_logs__merged set logs_reject = true")
+    report = lake.validate(Layer.MARTS)
+    assert report.passed, report.failures
 
 
 def test_restated_hours_may_be_too_many_to_be_listed(lake: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
   What is learnt of interfaces is learnt hour by hour, and kept by hour (`int_interfaces__observed`). An hour that is new
   adds to what is known. One that is there already may say something else now: objects of it came since, were mended or
   are gone. Then everything is learnt again, of all hours; so it does not matter what an hour said in between.
+  Whether an hour is there already is asked of `int_hours__touched`, which holds every hour that anything was learnt of:
+  it is written after this is asked, before anything is learnt (int_addresses__merged), and a killed run leaves it.
 -#}
 {% macro is_learnt_again() -%} {{ return(learning().again) }} {%- endmacro %}
 
@@ -14,11 +16,12 @@
     {%- set answers = graph.setdefault("flowlake_answers", {}) -%}
     {%- if "learning" not in answers -%}
         {%- set observed = adapter.get_relation(this.database, this.schema, "int_interfaces__observed") -%}
+        {%- set touched = adapter.get_relation(this.database, this.schema, "int_hours__touched") -%}
         {%- set merged = adapter.get_relation(this.database, this.schema, "int_addresses__merged") -%}
         {%- set nothing = "(select 1 as one where false) as nothing" -%}
         {%- set row = run_query(
-            "select (select count(*) from (select 1 as one from " ~ (observed or nothing)
-            ~ (" where " ~ in_arrival_window("arrival_hour") if observed else "") ~ " limit 1) as of_window), "
+            "select (select count(*) from (select 1 as one from " ~ (touched or nothing)
+            ~ (" where " ~ in_arrival_window("arrival_hour") if touched else "") ~ " limit 1) as of_window), "
             ~ "(select count(*) from (select 1 as one from " ~ (observed or nothing) ~ " limit 1) as of_all), "
             ~ "(select count(*) from (select 1 as one from " ~ (merged or nothing) ~ " limit 1) as of_known)"
         ).rows[0] -%}

@@ -30,7 +30,9 @@ TABLES: Mapping[Layer, Mapping[str, str]] = {
     },
     Layer.MARTS: {
         "stg_flow_logs__lines": "staging",
+        "int_coverage__partials": "intermediate",
         "int_edges__partials": "intermediate",
+        "int_flow_logs__merged": "intermediate",
         "int_hours__restated": "intermediate",
         "fct_edges": "core",
         "dim_devices": "core",
@@ -677,8 +679,9 @@ def _edge_sum_checks(scope: tuple[Condition, ...], hours: str) -> tuple[Check, .
             severity=Severity.ERROR,
             claim="every restated hour with partial sums that must count has edges",
             says="{count} hour{s} {have} input but no edges {where}: {row[flows]:,} records, {row[bytes]:,} bytes",
-            # What a source alone logged towards a device with an interface of its own need not count: that interface
-            # speaks for the device, and may have had nothing but NODATA in the hour.
+            # Sums must count where nobody else speaks for them (docs/adr/0006-who-counts.md): not the interface of the
+            # destination, or else of the source, which may have logged nothing but NODATA; nor another flow log of
+            # the interface, of which the same holds.
             failing=_sql(
                 """
                 select event_hour, sum(flows) as flows, sum(packets) as packets, sum(bytes) as bytes
@@ -686,12 +689,48 @@ def _edge_sum_checks(scope: tuple[Condition, ...], hours: str) -> tuple[Check, .
                 where $hours and event_hour not in (select event_hour from @fct_edges where $hours)
                     and not exists (
                         select 1 from @dim_interfaces as own
-                        where partials.dst_device_id in (own.own_address, own.own_address_v6)
-                            and partials.interface_id <> own.interface_id
+                        where partials.dst_device_id in ($names) and partials.interface_id <> own.interface_id
+                    )
+                    and (
+                        exists (
+                            select 1 from @dim_interfaces as own
+                            where partials.dst_device_id in ($names) and partials.interface_id = own.interface_id
+                        )
+                        or not exists (
+                            select 1 from @dim_interfaces as own
+                            where partials.src_device_id in ($names) and partials.interface_id <> own.interface_id
+                        )
+                    )
+                    and not exists (
+                        select 1
+                        from (
+                            select
+                                coverage.event_hour, coverage.interface_id, coverage.flow_log_id,
+                                flow_logs.logs_accept and sum(coverage.accepted_records) = 0 as lacks_accepted,
+                                flow_logs.logs_reject and sum(coverage.rejected_records) = 0 as lacks_rejected
+                            from @int_coverage__partials as coverage
+                            inner join @int_flow_logs__merged as flow_logs
+                                on coverage.flow_log_id = flow_logs.flow_log_id
+                            where $hours
+                            group by
+                                coverage.event_hour, coverage.interface_id, coverage.flow_log_id,
+                                flow_logs.logs_accept, flow_logs.logs_reject
+                        ) as voices
+                        where voices.event_hour = partials.event_hour
+                            and voices.interface_id = partials.interface_id
+                            and voices.flow_log_id <> partials.flow_log_id
+                            and case
+                                when partials.action = 'REJECT' then voices.lacks_rejected else voices.lacks_accepted
+                            end
                     )
                 group by event_hour
                 """,
                 hours=hours,
+                # With its network where the settings say that networks overlap.
+                names=", ".join(
+                    f"own.{address}, own.vpc_id || '/' || own.{address}"
+                    for address in ("own_address", "own_address_v6")
+                ),
             ),
         ),
         Check(

@@ -1,5 +1,6 @@
 -- One row per interface and address family: its own address, as far as everything seen so far tells.
 -- Candidates shrink by intersection, so the order in which windows come does not matter.
+-- depends_on: {{ ref("int_hours__touched") }}
 {{
     config(
         materialized="incremental",

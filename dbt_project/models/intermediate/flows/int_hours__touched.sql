@@ -1,5 +1,7 @@
 -- One row per arrival hour and event hour that it has ever brought records of. Rows are never taken back: when a
 -- window is run again and brings less, the hours that it used to touch are restated all the same.
+-- Written between what each hour says of interfaces and what is learnt of it (macros/flows/learning.sql).
+-- depends_on: {{ ref("int_interfaces__observed") }}
 {{
     config(
         materialized="incremental",
