@@ -22,10 +22,8 @@ from shared_dbt.start import shared_dbt
 HOURS = [FIRST_DAY + timedelta(hours=hour) for hour in (10, 11)]
 FIRST, BOTH = (Window(HOURS[0], HOURS[0] + timedelta(hours=hours)) for hours in (1, 2))
 
-LEARNT = (
-    "select interface_id, candidate_a, candidate_b, own_address from lake.intermediate.int_addresses__merged",
-    "select event_hour, src_device_id, dst_device_id, counted_side, packets from lake.core.fct_edges",
-)
+INTERFACE = "eni-00000000000000001"
+ONE, OTHER, THIRD = "10.0.0.1", "10.0.0.2", "10.0.0.3"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -39,7 +37,7 @@ def log_object(hour: int, *pairs: tuple[str, str], minute: int = 10) -> LogObjec
     at = HOURS[hour]
     start = int(at.timestamp()) + 60
     lines = [
-        f"2 111122223333 eni-00000000000000001 {source} {target} 40000 443 6 3 180 {start} {start + 50} ACCEPT OK"
+        f"2 111122223333 {INTERFACE} {source} {target} 40000 443 6 3 180 {start} {start + 50} ACCEPT OK"
         for source, target in pairs
     ]
     folder = f"AWSLogs/111122223333/vpcflowlogs/us-east-1/{at:%Y/%m/%d}"
@@ -47,9 +45,18 @@ def log_object(hour: int, *pairs: tuple[str, str], minute: int = 10) -> LogObjec
     return LogObject(f"{folder}/{name}", gzip.compress("\n".join([PLAIN, *lines, ""]).encode()), start + minute * 60)
 
 
-def learnt(settings: Settings) -> list[list[tuple[object, ...]]]:
+def learnt(settings: Settings) -> list[tuple[object, ...]]:
+    """What is known of the interface's own address."""
+    query = "select candidate_a, candidate_b, own_address from lake.intermediate.int_addresses__merged"
     with connect(settings) as connection:
-        return [sorted(connection.execute(query).fetchall(), key=str) for query in LEARNT]
+        return connection.execute(query).fetchall()
+
+
+def sides(settings: Settings) -> dict[object, object]:
+    """By destination, from which side its edges were counted."""
+    query = "select dst_device_id, counted_side from lake.core.fct_edges"
+    with connect(settings) as connection:
+        return dict(connection.execute(query).fetchall())
 
 
 def run(settings: Settings, window: Window) -> None:
@@ -57,23 +64,24 @@ def run(settings: Settings, window: Window) -> None:
 
 
 def test_what_an_object_said_before_is_unlearnt_although_the_run_was_killed(tmp_path: Path) -> None:
-    """The first hour alone says that 10.0.0.2 is the own address; without it, it is taken to be 10.0.0.1."""
-    before, emptied = log_object(0, ("10.0.0.2", "10.0.0.3")), log_object(0, minute=20)
-    stays = log_object(1, ("10.0.0.1", "10.0.0.2"))
-
-    clean = write_settings(tmp_path / "clean", tmp_path / "clean" / "logs")
-    for item in (emptied, stays):
-        item.write(tmp_path / "clean" / "logs")
-    run(clean, BOTH)
-
-    settings = write_settings(tmp_path / "killed", tmp_path / "killed" / "logs")
-    for item in (before, stays):
-        item.write(tmp_path / "killed" / "logs")
+    """The first hour knows that OTHER is the own address; the second one, of a single peer, is left to guess ONE."""
+    settings, logs = write_settings(tmp_path, tmp_path / "logs"), tmp_path / "logs"
+    log_object(0, (OTHER, THIRD)).write(logs)
+    log_object(1, (ONE, OTHER)).write(logs)
     run(settings, BOTH)
-    assert learnt(settings) != learnt(clean)
-    emptied.write(tmp_path / "killed" / "logs")
+    assert (learnt(settings), sides(settings)) == ([(OTHER, None, OTHER)], {THIRD: "source", OTHER: "dest"})
+
+    # Overwritten by one without records.
+    log_object(0, minute=20).write(logs)
     killed = run_and_kill(settings, FIRST, Kill(line=ended("int_interfaces__observed")))
     assert killed.was_killed, killed.output
     assert killed.step == "build_marts"
     run(settings, FIRST)
-    assert learnt(settings) == learnt(clean)
+    assert (learnt(settings), sides(settings)) == ([(ONE, OTHER, ONE)], {OTHER: "source"})
+
+    # A lake of before there was a table of what each hour says: the hours that were run are asked again.
+    with connect(settings, read_only=False) as connection:
+        connection.execute("drop table lake.intermediate.int_interfaces__observed")
+    log_object(0, (OTHER, THIRD), minute=30).write(logs)
+    run(settings, FIRST)
+    assert (learnt(settings), sides(settings)) == ([(OTHER, None, OTHER)], {THIRD: "source", OTHER: "dest"})

@@ -30,16 +30,21 @@
     {{ return(answers["learning"]) }}
 {%- endmacro %}
 
-{#- The hours to observe. Athena writes to 100 days at once, so of what was run before this was kept, 90 are seen to. -#}
+{#-
+  The hours to observe. Athena writes to 100 days at once, so of what was run before this was kept, the 90 days before
+  the window's end and the week after it are seen to.
+-#}
 {% macro in_observed_hours(column) -%}
     {%- if is_learnt_late() -%}
         {%- set end = modules.datetime.datetime.strptime(arrival_bound("arrival_to") | trim, "%Y-%m-%dT%H") -%}
-        ({{ in_arrival_window(column) }} or ({{ column }} < '{{ arrival_bound("arrival_to") }}'
-        and {{ column }} >= '{{ (end - modules.datetime.timedelta(days=90)).strftime("%Y-%m-%dT%H") }}'
-        and {{ column }} in (
-            select windows.arrival_hour from {{ source("ledger", "windows") }} as windows
-            where windows.state in ('validated', 'building', 'failed')
-        )))
+        ({{ in_arrival_window(column) }} or (
+            {{ column }} >= '{{ (end - modules.datetime.timedelta(days=90)).strftime("%Y-%m-%dT%H") }}'
+            and {{ column }} < '{{ (end + modules.datetime.timedelta(days=7)).strftime("%Y-%m-%dT%H") }}'
+            and {{ column }} in (
+                select windows.arrival_hour from {{ source("ledger", "windows") }} as windows
+                where windows.state in ('validated', 'building', 'failed')
+            )
+        ))
     {%- else -%} {{ in_arrival_window(column) }}
     {%- endif -%}
 {%- endmacro %}

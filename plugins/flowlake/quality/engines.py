@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from typing import Any, Protocol
+from urllib.parse import urlencode
 
 from flowlake.lake.athena import AthenaLake
 from flowlake.lake.aws import client
-from flowlake.lake.duck import attach, bound_memory, install_extensions, lake_exists, literal
+from flowlake.lake.duck import attach, bound_memory, database_config, install_extensions, lake_exists, literal
 from flowlake.lake.manifests import NotRegistered, require_registered
 from flowlake.lake.windows import Window, format_hour
 from flowlake.quality.report import GateError, Layer
@@ -136,7 +137,7 @@ def _open_duckdb(settings: Settings, window: Window, layer: Layer) -> Iterator[E
     if not lake_exists(settings):
         message = f"there is no lake at {settings.lake.path}: run the steps register and build_staging first"
         raise GateError(message)
-    url = f"duckdb:///:memory:gate_{uuid.uuid4().hex}"
+    url = f"duckdb:///:memory:gate_{uuid.uuid4().hex}?{urlencode(database_config(settings))}"
     engine = sqlalchemy.create_engine(url)
     pooled = engine.raw_connection()
     connection: Any = pooled.dbapi_connection
