@@ -15,19 +15,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.athena_questions import ask_all, questions_rows, questions_table
 from bench.history_logs import DAYS, START, obtain_history
-from bench.inputs import Bench, Logs
+from bench.inputs import Bench, Logs, is_made, mark_made
 from bench.results import Aim, Bound, Findings, Row, Table, Unit
 from flowlake.dbt import REPOSITORY
 from flowlake.lake.athena import AthenaLake
 from flowlake.lake.tables import SCHEMAS, in_window
 from flowlake.lake.windows import Window
+from flowlake.sampling import write_sample
 from flowlake.settings import Arrival, AthenaSettings, Settings, Target, load_settings
 from flowlake.steps import RunContext, run_window
 from flowlake.terminal import human_bytes
@@ -43,11 +44,19 @@ BUSY_PAIRS = 53_334
 
 BULK_DAYS = 10
 
+NETWORK_SCALE = 1.0
+"""Of the sample network in the second measured hour: about 88,000 records, some ten of each edge."""
+
 BEFORE = Window(START - timedelta(hours=1), START)
 QUIET = Window(START, START + timedelta(hours=1))
 MEASURED = Window(START + timedelta(days=DAYS), START + timedelta(days=DAYS, hours=1))
 
-BUCKET = "bench-logs"
+NETWORK_START = datetime(2026, 11, 20, 12, tzinfo=UTC)
+NETWORK_HOURS = tuple(
+    Window(NETWORK_START + timedelta(hours=n), NETWORK_START + timedelta(hours=n + 1)) for n in (0, 1)
+)
+
+BUCKET, NETWORK_BUCKET = "bench-logs", "bench-network"
 
 STATEMENTS = "its statements"
 FIXED = "scanned by an hour in which nothing arrives, by the line through a quiet hour and a busy one"
@@ -93,17 +102,22 @@ class Ran:
 def section(bench: Bench) -> Findings:
     """Run the same hour on two lakes, compare what it scanned, and ask the nine questions of the older one."""
     logs = obtain_history(bench, "athena", pairs=PAIRS, busy=BUSY_PAIRS)
+    network = _obtain_network(bench)
     days = [START + timedelta(days=day) for day in range(0, DAYS + 1, BULK_DAYS)]
     bulk = [Window(start, end) for start, end in pairwise(days)]
     with _local_athena() as local:
-        _upload(local, logs)
+        _upload(local, logs, BUCKET)
+        _upload(local, network, NETWORK_BUCKET)
 
         def run(settings: Settings, window: Window) -> Ran:
             ran = _run(local, settings, window)
             bench.say(f"{window}: {human_bytes(ran.bytes)} by {len(ran.statements)} statements, {dict(ran.requests)}")
             return ran
 
-        young, old = _settings(local, logs, "young"), _settings(local, logs, "old")
+        sample = _settings(local, network, "network", NETWORK_BUCKET)
+        *_, shaped = [run(sample, window) for window in NETWORK_HOURS]
+        shape = Shape(shaped.bytes, _raw(sample, NETWORK_HOURS[-1])[0] + _staged(sample), *_records_and_edges(sample))
+        young, old = _settings(local, logs, "young", BUCKET), _settings(local, logs, "old", BUCKET)
         run(young, BEFORE)
         quiet, first = run(young, QUIET), run(young, MEASURED)
         run(old, BEFORE)
@@ -117,7 +131,7 @@ def section(bench: Bench) -> Findings:
             history=_raw(old, Window(BEFORE.start, MEASURED.end))[0],
             tables=_tables(old),
         )
-    found = _findings({"young": first, "old": later}, sizes, logs)
+    found = _findings({"young": first, "old": later}, sizes, logs, shape)
     return replace(
         found,
         rows=[*found.rows, *_inputs(quiet, first, many, sizes), *questions_rows(answers)],
@@ -143,6 +157,29 @@ class Sizes:
     tables: int
 
 
+@dataclass(frozen=True)
+class Shape:
+    """An hour of the sample network: bytes scanned, those of its objects and staged rows, what it holds."""
+
+    scanned: int
+    least: int
+    records: int
+    edges: int
+
+
+def _obtain_network(bench: Bench) -> Logs:
+    """Two hours of the sample network, without faults; the second one is to be measured."""
+    folder = bench.folder / "athena-network"
+    hours, scale = len(NETWORK_HOURS), NETWORK_SCALE * bench.scale
+    facts = {"hours": hours, "scale": scale}
+    if not is_made(folder, facts):
+        bench.say("making two hours of the sample network")
+        shutil.rmtree(folder, ignore_errors=True)
+        write_sample(folder, hours=hours, scale=scale, start=NETWORK_START, seed=7, faults=False)
+        mark_made(folder, facts)
+    return Logs(folder / "flowlake.yaml", NETWORK_HOURS[-1], 0, 0)
+
+
 def _inputs(quiet: Ran, busy: Ran, many: Sequence[Ran], sizes: Sizes) -> list[Row]:
     """What the section `sizing` reckons with."""
     share = (busy.bytes - quiet.bytes) / (sizes.busy - sizes.quiet)
@@ -163,13 +200,13 @@ def _inputs(quiet: Ran, busy: Ran, many: Sequence[Ran], sizes: Sizes) -> list[Ro
     ]
 
 
-def _findings(runs: Mapping[str, Ran], sizes: Sizes, logs: Logs) -> Findings:
+def _findings(runs: Mapping[str, Ran], sizes: Sizes, logs: Logs, shape: Shape) -> Findings:
     young, old = runs["young"].bytes, runs["old"].bytes
     least = sizes.busy + sizes.staged
     rows = [
         Row("raw objects of the hour and its staged rows, once each", least, Unit.BYTES),
         Row(
-            f"scanned by an hour of {logs.records:,} records on a young lake",
+            f"scanned by an hour of {logs.records:,} records, each another edge, on a young lake",
             young,
             Unit.BYTES,
             Aim(Bound.AT_MOST, MOST_TIMES_READ * least),
@@ -177,7 +214,15 @@ def _findings(runs: Mapping[str, Ran], sizes: Sizes, logs: Logs) -> Findings:
             "reading once",
         ),
         Row(
-            f"scanned by the same hour after {DAYS} days",
+            f"scanned by an hour of the sample network, {shape.records:,} records of {shape.edges:,} edges",
+            shape.scanned,
+            Unit.BYTES,
+            Aim(Bound.AT_MOST, MOST_TIMES_READ * shape.least),
+            shape.scanned / shape.least,
+            "reading once",
+        ),
+        Row(
+            f"scanned by the hour of {logs.records:,} edges after {DAYS} days",
             old,
             Unit.BYTES,
             Aim(Bound.AT_MOST, MOST_GROWTH * young),
@@ -252,26 +297,26 @@ def _local_athena() -> Iterator[LocalAthena]:
         yield local
 
 
-def _upload(local: LocalAthena, logs: Logs) -> None:
+def _upload(local: LocalAthena, logs: Logs, bucket: str) -> None:
     s3 = local.client("s3")
-    s3.create_bucket(Bucket=BUCKET)
+    s3.create_bucket(Bucket=bucket)
     files = [path for path in (logs.folder / "logs").rglob("*") if path.is_file()]
 
     def put(path: Path) -> None:
-        s3.upload_file(str(path), BUCKET, str(path.relative_to(logs.folder / "logs")))
+        s3.upload_file(str(path), bucket, str(path.relative_to(logs.folder / "logs")))
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(put, files))
 
 
-def _settings(local: LocalAthena, logs: Logs, name: str) -> Settings:
+def _settings(local: LocalAthena, logs: Logs, name: str, bucket: str) -> Settings:
     """A lake of its own over the bucket. Its objects were all written now; their names know when they are from."""
     settings = load_settings(logs.config, {})
     folder = logs.folder / f"{name}-lake"
     shutil.rmtree(folder, ignore_errors=True)
     return replace(
         settings,
-        sources=(replace(settings.sources[0], uri=f"s3://{BUCKET}", arrival=Arrival.OBJECT_NAME),),
+        sources=(replace(settings.sources[0], uri=f"s3://{bucket}", arrival=Arrival.OBJECT_NAME),),
         lake=replace(settings.lake, path=folder),
         target=Target.ATHENA,
         athena=AthenaSettings(f"s3://{local.bucket}/{name}", f"bench_{name}", local.work_group),
@@ -307,6 +352,18 @@ def _raw(settings: Settings, window: Window) -> tuple[int, int]:
         f"select sum(size), count(*) from {lake.table('raw', 'objects')} where {in_window(window)}"
     )
     return int(raw or 0), int(objects or 0)
+
+
+def _records_and_edges(settings: Settings) -> tuple[int, int]:
+    """Of the last hour of the sample network: records staged, and edges of the hour of their events."""
+    lake, window = AthenaLake(settings), NETWORK_HOURS[-1]
+    (found,) = lake.query(
+        f"select (select count(*) from {lake.table('staging', 'stg_flow_logs__lines')}"
+        f" where line_kind = 'record' and {in_window(window)}), (select count(*) from"
+        f" {lake.table('core', 'fct_edges')} where event_hour = timestamp '{window.start:%Y-%m-%d %H:%M:%S}')"
+    )
+    records, edges = found
+    return int(records or 0), int(edges or 0)
 
 
 def _staged(settings: Settings) -> int:
