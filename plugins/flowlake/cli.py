@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from functools import wraps
 from itertools import islice
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
@@ -27,6 +27,9 @@ from flowlake.errors import FlowlakeError, storage_error
 from flowlake.lake.windows import Window, WindowError, parse_hour
 from flowlake.settings import Settings, SettingsError, load_settings
 from flowlake.steps import STEPS, RunContext, run_window
+
+if TYPE_CHECKING:
+    from flowlake.quarantine import Selection
 
 DEBUG_VARIABLE = "FLOWLAKE_DEBUG"
 FAILED, MISTAKE, UNEXPECTED, INTERRUPTED, NO_READER = 1, 2, 70, 130, 141
@@ -373,6 +376,160 @@ def status_command(session: Session, *, config: Path | None) -> None:
     from flowlake.terminal import make_console
 
     show_status(session.settings(config), make_console())
+
+
+@cli.group("quarantine", short_help="List, show and read again what could not be read.")
+def quarantine_group() -> None:
+    """Malformed lines and unreadable objects: what there is, why, and how to read it again after a cure.
+
+    \b
+    Examples:
+      flowlake quarantine list --from 2026-11-20 --to 2026-11-21
+      flowlake quarantine show --from 2026-11-20T12 --to 2026-11-20T13 --reason bad_field
+      flowlake quarantine replay --dry-run
+    """
+
+
+_SELECTION = (
+    click.option("--reason", metavar="WORD", help="Only what has this reason, one word as `list` shows it."),
+    click.option("--flow-log", metavar="ID", help="Only what is of this flow log."),
+    click.option(
+        "--to", "end", type=HOUR, metavar="HOUR", help="The hour to stop before (exclusive).  [default: none]"
+    ),
+    click.option("--from", "start", type=HOUR, metavar="HOUR", help="The first arrival hour.  [default: the first]"),
+)
+
+
+def _selection_options(command: _Command) -> _Command:
+    """--from, --to, --flow-log and --reason, handed over as `selection`."""
+
+    @wraps(command)
+    def with_selection(
+        *args: Any,
+        start: datetime | None,
+        end: datetime | None,
+        flow_log: str | None,
+        reason: str | None,
+        **options: Any,
+    ) -> Any:
+        from flowlake.quarantine import Selection
+
+        return command(*args, selection=Selection(start, end, flow_log, reason), **options)
+
+    decorated: Any = with_selection
+    for option in _SELECTION:
+        decorated = option(decorated)
+    return decorated  # type: ignore[no-any-return]  # click's stubs lose what a decorated function returns
+
+
+_form_option = click.option(
+    "--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True
+)
+
+
+@quarantine_group.command("list", short_help="What is quarantined, by hour, flow log and reason.")
+@_selection_options
+@_form_option
+@_config_option
+@click.pass_obj
+def quarantine_list_command(session: Session, *, selection: Selection, form: str, config: Path | None) -> None:
+    """Count what is quarantined by arrival hour, flow log and reason, with one object as an example.
+
+    An unreadable object counts under its own reason, a malformed line under the first word of its reason. The bytes
+    are those of the objects as delivered, or of the lines. csv: what is not printable is escaped; json: texts exactly.
+
+    \b
+    Examples:
+      flowlake quarantine list
+      flowlake quarantine list --from 2026-11-20 --flow-log fl-0123456789abcdef0 --format json
+    """
+    from flowlake.quarantine import list_groups, show_groups
+    from flowlake.querying import OutputFormat
+    from flowlake.terminal import make_console
+
+    groups = list_groups(session.settings(config), selection)
+    show_groups(groups, OutputFormat(form), make_console(), sys.stdout)
+
+
+@quarantine_group.command("show", short_help="The quarantined objects and lines themselves.")
+@_selection_options
+@_form_option
+@click.option("--limit", type=click.IntRange(min=1), default=TABLE_ROWS, show_default=True, metavar="ROWS")
+@_config_option
+@click.pass_obj
+def quarantine_show_command(
+    session: Session, *, selection: Selection, form: str, limit: int, config: Path | None
+) -> None:
+    """Show what is quarantined: the object, the reason, and the line's text or what was seen of the object.
+
+    A table escapes texts and cuts them; csv has them escaped and whole, json exactly. A malformed line of a text object
+    has one character for each byte. Lines have no number: their text finds them in the object.
+
+    \b
+    Examples:
+      flowlake quarantine show --from 2026-11-20T12 --to 2026-11-20T13
+      flowlake quarantine show --from 2026-11-20 --to 2026-11-21 --reason field_count --format json --limit 1000
+    """
+    from flowlake.quarantine import SHOWN_CHARACTERS, list_entries, show_entries
+    from flowlake.querying import OutputFormat
+    from flowlake.terminal import make_console
+
+    if selection.start is None or selection.end is None:
+        raise click.UsageError("give --from and --to: `flowlake quarantine list` says which hours hold something")
+    output = OutputFormat(form)
+    characters = SHOWN_CHARACTERS + 1 if output is OutputFormat.TABLE else None
+    entries = list_entries(session.settings(config), selection, limit=limit + 1, characters=characters)
+    show_entries(entries[:limit], output, make_console(), sys.stdout)
+    if len(entries) > limit:
+        click.echo(f"the first {limit:,}: there are more (--limit)", err=True)
+
+
+@quarantine_group.command("replay", short_help="Run the hours again that hold something quarantined.")
+@_selection_options
+@click.option("--dry-run", is_flag=True, help="Say which hours, and how much; run nothing.")
+@click.option("-v", "--verbose", is_flag=True, help="Log every step in full, dbt's own lines too.")
+@_config_option
+@click.pass_obj
+def quarantine_replay_command(
+    session: Session, *, selection: Selection, dry_run: bool, verbose: bool, config: Path | None
+) -> None:
+    """Run exactly the arrival hours again that hold something quarantined, after a cure.
+
+    The cure may be an object that can be read by now, a setting, or another version of flowlake. Consecutive hours are
+    run together, a day at most, by the steps of `flowlake run`; the first error ends the replay. An hour is read whole,
+    whatever selected it. At its end the replay says what came free and what is still quarantined.
+
+    \b
+    Examples:
+      flowlake quarantine replay --dry-run
+      flowlake quarantine replay --from 2026-11-20 --to 2026-11-21 --reason access_denied
+    """
+    from flowlake.progress import StepProgress, showing, start_logging
+    from flowlake.quarantine import Replayed, plan_replay, replay_window, show_plan, show_replayed
+    from flowlake.terminal import make_console
+
+    settings = session.settings(config)
+    planned = plan_replay(settings, selection)
+    if not planned:
+        click.echo("nothing that is quarantined matches: there is nothing to replay")
+        return
+    if dry_run:
+        show_plan(planned, make_console())
+        click.echo("nothing was run")
+        return
+    console = make_console(stderr=True)
+    start_logging(console, verbose=verbose)
+    run_id = f"replay-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.getpid()}"
+    replayed: list[Replayed] = []
+    try:
+        for number, one in enumerate(planned, 1):
+            click.echo(f"{one.window} ({number} of {len(planned)})", err=True)
+            with showing(StepProgress(console, [step.name for step in STEPS])) as progress:
+                context = RunContext(settings, one.window, f"{run_id}-{number}")
+                replayed.append(replay_window(context, progress.on_step))
+    finally:
+        click.echo(f"replayed {len(replayed)} of {len(planned)} windows")
+        show_replayed(replayed, make_console())
 
 
 @cli.command("maintain", short_help="Merge small files, expire old versions, remove what was left behind.")
