@@ -36,3 +36,10 @@
     {%- endfor -%}
     {{ return(fields) }}
 {%- endmacro %}
+
+{#- The columns of packets that a Transit Gateway lost, a reason each. -#}
+{% macro lost_packets() -%}
+    {{ return([
+        "packets_lost_no_route", "packets_lost_blackhole", "packets_lost_mtu_exceeded", "packets_lost_ttl_expired"
+    ]) }}
+{%- endmacro %}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ from flowlake.lake.windows import Window
 from flowlake.querying_athena import open_query_on_athena
 from flowlake.sample import SampleSpec
 from flowlake.settings import Settings
-from histories.world import HOUR, LogObject
+from histories.world import HOUR, LogObject, gateway_objects
 from local_athena.policies import Need
 from parity.lakes import Lake, make_lake
 from parity.world import sampled, shared_samples, window
@@ -116,7 +117,8 @@ class Played:
         objects = delayed(sampled(SampleSpec(seed=5, start=START, hours=1, scale=0.01, slow_interface=True)), 7, 1)
         first, last = min(item.hour for item in objects), max(item.hour for item in objects)
         gone = text_object("gone", first * HOUR + 1200)
-        self.put(*objects, *shared_samples((first + 1) * HOUR + 900), gone)
+        gateways = gateway_objects(random.Random(5), range(first, last + 1))  # noqa: S311 - a seed, not a secret
+        self.put(*objects, *gateways, *shared_samples((first + 1) * HOUR + 900), gone)
         self.windows = (window(first, first + 1), window(first, last + 1))
         duckdb = make_lake(self.folder / "duckdb", self.logs, {}, SETTINGS)
         for number, hours in enumerate(self.windows):

@@ -3,7 +3,7 @@
 A third of the worlds are samples of the generator (real networks: NAT, several flow logs, late and broken objects) of
 which some objects are taken away and some come hours later. The others are made here, of few addresses and interfaces
 whose records contradict each other: what is learnt about an interface changes with every object, and the order in which
-it is learnt must not matter.
+it is learnt must not matter. In half of them a Transit Gateway logs beside the interfaces.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from flowlake.lake.windows import Window
+from flowlake.records.fields import TGW_DEFAULT_HEADER
 from flowlake.sample import SampleSpec, generate
+from gateway_logs import ATTACHMENTS, DIRECTIONS, UNDIRECTED_HEADER, crossings, quiet_line
 
 HOUR = 3600
 
@@ -82,6 +84,13 @@ def make_world(seed: str) -> World:
     objects = sorted(make(chance), key=lambda item: item.key)
     if chance.random() < 0.3:
         objects = [_maybe_overwritten(chance, item) for item in objects]
+    # With chances of its own: worlds are what they were without it.
+    gateway = random.Random(f"gateway {seed}")  # noqa: S311 - a seed, not a secret
+    if gateway.random() < 0.5:
+        hours = sorted(item.hour for item in objects)
+        objects += [
+            _maybe_overwritten(gateway, item) for item in gateway_objects(gateway, range(hours[0], hours[-1] + 1))
+        ]
     came = {item.hour for item in objects} | {item.earlier.hour for item in objects if item.earlier}
     # An hour before the first object and one after the last one may be run too.
     first, last = min(came) - chance.randrange(2), max(came) + 1 + chance.randrange(2)
@@ -182,6 +191,30 @@ def _contradictory(chance: random.Random) -> Iterator[LogObject]:
         late = HOUR * chance.randint(1, 5) if chance.random() < 0.25 else 0
         content = _object(chance, log, named, noise)
         yield LogObject(_key(log, named, number), content, named + chance.randint(301, 900) + late)
+
+
+def gateway_objects(chance: random.Random, hours: range) -> Iterator[LogObject]:
+    """Logs of a Transit Gateway that come in these hours: of all attachments, of one, and in a format of little."""
+    logs = [
+        _FlowLog(f"fl-{number:017x}", "111122223333", header, (), (), is_hive=False)
+        for number, header in enumerate((TGW_DEFAULT_HEADER, TGW_DEFAULT_HEADER, UNDIRECTED_HEADER), 0x700)
+    ]
+    logged = dict(zip(logs, (ATTACHMENTS, ATTACHMENTS[1:2], ATTACHMENTS[:2]), strict=True))
+    for number in range(chance.randint(2, 9)):
+        log = chance.choice(logs)
+        arrived = chance.choice(hours) * HOUR + chance.randrange(600, HOUR)
+        start = arrived - 600 - chance.choice([0, 0, 0, HOUR, 30 * HOUR])
+        lines = [
+            crossing.line(direction, log.header)
+            for crossing in crossings(chance, range(start, start + 240), chance.choice([0, 1, 5, 20]))
+            for direction in DIRECTIONS
+            if crossing.logged_by(direction) in logged[log]
+        ]
+        if chance.random() < 0.3:
+            attachment, status = chance.choice(logged[log]), chance.choice(["NODATA", "SKIPDATA"])
+            lines.append(quiet_line(attachment, status, start, log.header))
+        content = gzip.compress("".join(f"{line}\n" for line in (log.header, *lines)).encode(), mtime=0)
+        yield LogObject(_key(log, arrived - 600, number), content, arrived)
 
 
 def _key(log: _FlowLog, named: int, number: int) -> str:

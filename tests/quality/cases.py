@@ -277,7 +277,29 @@ SUMS = Group(
                 "insert into core.fct_edges select * replace ('twice' as edge_id) from core.fct_edges"
                 " where event_hour = timestamp '2026-11-20 12:00:00' and service_port = 443",
             ),
-            says="logged 8,991 and 539,461",
+            says="logged 8,985 and 539,101",
+        ),
+    ),
+)
+
+GATEWAYS = Group(
+    "gateways",
+    Layer.MARTS,
+    (
+        Case(
+            "gateway_partials_equal_staged_records",
+            breaks=(
+                "update intermediate.int_gateway_flows__partials set packets_lost_blackhole = 1, bytes = bytes + 1"
+                " where attachment_id = 'ta'",
+            ),
+            says="such as ta: 1 records, 3 packets, 180 bytes staged; 1, 3, 181 in the sums",
+        ),
+        # What is twice in the fact is also more than was logged.
+        Case("gateway_flows_equal_partials", says="3 records, 9 packets, 540 bytes; logged 2, 6, 361"),
+        Case(
+            "gateway_flow_key_is_unique",
+            breaks=("insert into core.fct_gateway_flows from core.fct_gateway_flows where attachment_id = 'tb'",),
+            says="such as one of tb",
         ),
     ),
 )
@@ -297,7 +319,16 @@ HOLE = Group(
 NOT_RESTATED = Group(
     "not restated",
     Layer.MARTS,
-    (Case("touched_hours_are_restated", breaks=("delete from intermediate.int_hours__restated",)),),
+    (
+        Case(
+            "touched_hours_are_restated",
+            count=2,
+            breaks=(
+                "delete from intermediate.int_hours__restated",
+                "update intermediate.int_gateway_flows__partials set event_hour = timestamp '2026-11-20 11:00:00'",
+            ),
+        ),
+    ),
 )
 
 DIMENSIONS = Group(
@@ -355,6 +386,7 @@ GROUPS = (
     DELIVERY,
     EDGES,
     SUMS,
+    GATEWAYS,
     HOLE,
     NOT_RESTATED,
     DIMENSIONS,

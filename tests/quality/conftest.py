@@ -32,7 +32,8 @@ from (values ('s3://b/a.log.gz', 'fl-aaaa1111', 1504, 150200), ('s3://b/b.log.gz
 
 # Both interfaces log what 10.0.0.1 sends to 10.0.0.2: fl-aaaa1111 at its source, fl-bbbb2222 at its destination.
 # Extreme values that are still right stand in the first records: ports 0 and 65535, protocol 255, no traffic at all,
-# an end at the very tolerance after the arrival hour.
+# an end at the very tolerance after the arrival hour. The last line of each is of a Transit Gateway: what came in by
+# one attachment went out by the other.
 LAKE = f"""
 create schema staging; create schema intermediate; create schema core; create schema ops; create schema marts;
 
@@ -51,7 +52,14 @@ select
     case when line_kind in ('record', 'gap') then timestamp '2026-11-20 12:10:00' end as start_at,
     case when n = 4 then timestamp '2026-11-20 13:10:00'
         when line_kind in ('record', 'gap') then timestamp '2026-11-20 12:11:00' end as end_at,
-    interface_id, null::varchar as resource_id, null::varchar as resource_type,
+    n = 1502 as is_gateway, case when not is_gateway then object.interface_id end as interface_id,
+    null::varchar as resource_id, case when is_gateway then 'TransitGateway' end as resource_type,
+    case when is_gateway then 'tgw-1' end as tgw_id,
+    case when is_gateway then if(flow_log_id = 'fl-aaaa1111', 'ta', 'tb') end as tgw_attachment_id,
+    case when is_gateway then if(flow_log_id = 'fl-aaaa1111', 'tb', 'ta') end as tgw_pair_attachment_id,
+    case when is_gateway then if(flow_log_id = 'fl-aaaa1111', 'ingress', 'egress') end as flow_direction,
+    case when is_gateway then 2 end::bigint as packets_lost_no_route, null::bigint as packets_lost_blackhole,
+    null::bigint as packets_lost_mtu_exceeded, null::bigint as packets_lost_ttl_expired,
     case when line_kind = 'record' then '10.0.0.1' end as srcaddr,
     case when line_kind = 'record' then '10.0.0.2' end as dstaddr,
     null::varchar as pkt_srcaddr, null::varchar as pkt_dstaddr,
@@ -60,7 +68,7 @@ select
     case when line_kind = 'record' then case when n = 4 then 255 else 6 end end::integer as protocol,
     case when line_kind = 'record' then case when n = 4 then 0 else 3 end end::bigint as packets,
     case when line_kind = 'record' then case when n = 4 then 0 else 180 end end::bigint as bytes,
-    case when line_kind = 'record' then case when n % 10 = 9 then 'REJECT' else 'ACCEPT' end end as action,
+    case when line_kind = 'record' and not is_gateway then if(n % 10 = 9, 'REJECT', 'ACCEPT') end as action,
     case line_kind when 'record' then 'OK' when 'gap' then 'NODATA' when 'header' then 'log-status' end as log_status,
     map {{}}::map(varchar, varchar) as extra_fields
 from object cross join range(1503) as lines (n);
@@ -85,14 +93,24 @@ create table intermediate.int_edges__partials as
 select arrival_hour, event_hour, interface_id, flow_log_id, srcaddr as src_device_id, dstaddr as dst_device_id,
     protocol, dstport as service_port, 'client' as src_role, action, count(*) as flows, sum(packets)::bigint as packets,
     sum(bytes)::bigint as bytes, min(start_at) as first_seen_at, max(end_at) as last_seen_at, 0::integer as tcp_flags
-from staging.stg_flow_logs__lines where line_kind = 'record' group by all;
+from staging.stg_flow_logs__lines where line_kind = 'record' and not is_gateway group by all;
+
+create table intermediate.int_gateway_flows__partials as
+select arrival_hour, event_hour, flow_log_id, tgw_id, tgw_attachment_id as attachment_id,
+    tgw_pair_attachment_id as pair_attachment_id, flow_direction, null::varchar as src_vpc_id,
+    null::varchar as dst_vpc_id, null::varchar as src_account_id, null::varchar as dst_account_id,
+    srcaddr as src_address, dstaddr as dst_address, protocol, dstport as service_port, 'client' as src_role,
+    count(*) as flows, sum(packets)::bigint as packets, sum(bytes)::bigint as bytes,
+    sum(packets_lost_no_route)::bigint as packets_lost_no_route, 0::bigint as packets_lost_blackhole,
+    0::bigint as packets_lost_mtu_exceeded, 0::bigint as packets_lost_ttl_expired
+from staging.stg_flow_logs__lines where is_gateway group by all;
 
 create table intermediate.int_coverage__partials as
 select arrival_hour, event_hour, interface_id, flow_log_id,
     count_if(line_kind = 'record' and action <> 'REJECT')::bigint as accepted_records,
     count_if(line_kind = 'record' and action = 'REJECT')::bigint as rejected_records,
     count_if(line_kind = 'gap')::bigint as nodata_records, 0::bigint as skipdata_records
-from staging.stg_flow_logs__lines where line_kind in ('record', 'gap') group by all;
+from staging.stg_flow_logs__lines where line_kind in ('record', 'gap') and not is_gateway group by all;
 
 create table intermediate.int_flow_logs__merged as
 select flow_log_id, true as logs_accept, true as logs_reject
@@ -112,6 +130,10 @@ select * replace (
     timestamp '2026-11-20 09:00:00' as event_hour, '10.9.9.9' as src_device_id, 'odd' as action, -1 as packets
 ) from core.fct_edges;
 
+create table core.fct_gateway_flows as
+select * exclude (arrival_hour), flow_direction = 'ingress' as is_counted
+from intermediate.int_gateway_flows__partials;
+
 -- Reports that are right whatever the edges say: what breaks an edge breaks no report.
 create view marts.rpt_pairs_hourly as
 select event_hour, flows, packets, bytes from core.fct_edges where is_counted;
@@ -120,6 +142,7 @@ create view marts.rpt_rejected_ports_hourly as
 select event_hour, packets, bytes from core.fct_edges where is_counted and action = 'REJECT';
 create view marts.rpt_rejected_sources_hourly as from marts.rpt_rejected_ports_hourly;
 create view marts.rpt_rejected_quarter_hourly as from marts.rpt_rejected_ports_hourly;
+create view marts.rpt_gateway_flows as from core.fct_gateway_flows where is_counted;
 
 create table core.dim_devices as
 select device_id, device_id as address, device_type, 'internal' as scope, null::varchar as name,

@@ -2,8 +2,9 @@
   What is learnt of interfaces is learnt hour by hour, and kept by hour (`int_interfaces__observed`). An hour that is new
   adds to what is known. One that is there already may say something else now: objects of it came since, were mended or
   are gone. Then everything is learnt again, of all hours; so it does not matter what an hour said in between.
-  Whether an hour is there already is asked of `int_hours__touched`, which holds every hour that anything was learnt of:
-  it is written after this is asked, before anything is learnt (int_addresses__merged), and a killed run leaves it.
+  Whether an hour is there already is asked of `int_hours__touched`, which holds every hour that anything was learnt of
+  (and those of Transit Gateways, which teach nothing): it is written after this is asked, before anything is learnt
+  (int_addresses__merged), and a killed run leaves it.
 -#}
 {% macro is_learnt_again() -%} {{ return(learning().again) }} {%- endmacro %}
 

@@ -14,6 +14,26 @@
     end
 {%- endmacro %}
 
+{#- The service's port by the role of the source (-1, 0, 1 as above), of srcport, dstport and has_ports; 0 for none. -#}
+{% macro service_port(role) -%}
+    case
+        when {{ role }} = -1
+        then dstport
+        when {{ role }} = 1
+        then srcport
+        -- Two that speak from the service's port to the service's port (NTP, IKE) are peers of that service.
+        when srcport = dstport and dstport between 1 and 32767 and has_ports
+        then dstport
+        else 0
+    end
+{%- endmacro %}
+
+{#- The role of the source as a word. -#}
+{% macro role_name(role) -%} case {{ role }} when -1 then 'client' when 1 then 'server' else 'peer' end {%- endmacro %}
+
+{#- Has the protocol ports? Where the format has no protocol, they still tell. -#}
+{% macro has_ports(protocol) -%} ({{ protocol }} in (6, 17, 33, 132, 136) or {{ protocol }} is null) {%- endmacro %}
+
 {% macro is_registered(port) -%}
     {%- set ports = registered_ports() -%}
     ({{ port }} in ({{ ports | join(", ") if ports else "-1" }}))

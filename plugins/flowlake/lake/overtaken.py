@@ -152,7 +152,9 @@ def _release(settings: Settings, connection: duckdb.DuckDBPyConnection, hours: l
         f"delete from {{intermediate}}.int_hours__touched where arrival_hour in ({released}) "
         "and arrival_hour || ' ' || cast(event_hour as varchar) not in ("
         "select arrival_hour || ' ' || cast(event_hour as varchar) "
-        f"from {{intermediate}}.int_coverage__partials where arrival_hour in ({released}))",
+        f"from {{intermediate}}.int_coverage__partials where arrival_hour in ({released}) union all "
+        "select arrival_hour || ' ' || cast(event_hour as varchar) "
+        f"from {{intermediate}}.int_gateway_flows__partials where arrival_hour in ({released}))",
         connection,
     )
     connection.execute(f"delete from lake.ops.overtaken_hours {where}", scope)

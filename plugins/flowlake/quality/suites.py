@@ -33,8 +33,10 @@ TABLES: Mapping[Layer, Mapping[str, str]] = {
         "int_coverage__partials": "intermediate",
         "int_edges__partials": "intermediate",
         "int_flow_logs__merged": "intermediate",
+        "int_gateway_flows__partials": "intermediate",
         "int_hours__restated": "intermediate",
         "fct_edges": "core",
+        "fct_gateway_flows": "core",
         "dim_devices": "core",
         "dim_interfaces": "core",
     },
@@ -104,18 +106,21 @@ class Check:
 
 @dataclass(frozen=True)
 class ReportTotals:
-    """A report kept per event hour whose sums over an hour must equal those of the counted edges.
+    """A report kept per event hour whose sums over an hour must equal those of the counted rows of a fact.
 
-    `measures` maps a column of the report to the expression over `fct_edges` that it adds up.
+    `measures` maps a column of the report to the expression over the fact that it adds up.
     """
 
     table: str
     measures: Mapping[str, str]
     schema: str = "marts"
     edges: str = "is_counted"
+    fact: str = "fct_edges"
 
 
 _SUMS = {"flows": "flows", "packets": "packets", "bytes": "bytes"}
+_LOST = tuple(f"packets_lost_{reason}" for reason in ("no_route", "blackhole", "mtu_exceeded", "ttl_expired"))
+_GATEWAY_SUMS = {name: name for name in (*_SUMS, *_LOST)}
 _REJECTED = {name: f"case when action = 'REJECT' then {name} else 0 end" for name in ("packets", "bytes")}
 
 REPORT_TOTALS: tuple[ReportTotals, ...] = (
@@ -124,8 +129,10 @@ REPORT_TOTALS: tuple[ReportTotals, ...] = (
     ReportTotals("rpt_rejected_ports_hourly", _REJECTED),
     ReportTotals("rpt_rejected_sources_hourly", _REJECTED),
     ReportTotals("rpt_rejected_quarter_hourly", {"packets": _REJECTED["packets"]}),
+    ReportTotals("rpt_gateway_flows", _GATEWAY_SUMS, fact="fct_gateway_flows"),
 )
-"""Reports that split every counted (or every rejected) edge of an hour without a rest or an overlap."""
+"""Reports that split every counted (or every rejected) edge of an hour without a rest or an overlap; or every flow that
+is counted of Transit Gateways."""
 
 
 def staging_checks(gates: Gates, window: Window) -> tuple[Check, ...]:
@@ -155,6 +162,7 @@ def marts_checks(
         *(edges if len(restated) <= HOURS_LISTED else (_as_query(check) for check in edges)),
         *_edge_key_checks(hours),
         *_edge_sum_checks(_arrival_scope(window), hours),
+        *_gateway_checks(_arrival_scope(window), hours),
         *_dimension_checks(),
         *(_report_totals_check(total, hours) for total in totals),
     )
@@ -667,8 +675,13 @@ def _edge_sum_checks(scope: tuple[Condition, ...], hours: str) -> tuple[Check, .
             says="{count} event hour{s} {have} new records but {were} not restated {where}: run build_marts again",
             failing=_sql(
                 """
-                select distinct event_hour from @int_edges__partials
-                where $window and event_hour not in (select event_hour from @int_hours__restated)
+                select distinct event_hour
+                from (
+                    select event_hour from @int_edges__partials where $window
+                    union all
+                    select event_hour from @int_gateway_flows__partials where $window
+                ) as brought
+                where event_hour not in (select event_hour from @int_hours__restated)
                 """,
                 window=window,
             ),
@@ -779,6 +792,107 @@ def _edge_sum_checks(scope: tuple[Condition, ...], hours: str) -> tuple[Check, .
     )
 
 
+def _gateway_checks(scope: tuple[Condition, ...], hours: str) -> tuple[Check, ...]:
+    """Of Transit Gateways: what their attachments logged is in the fact, all of it and once."""
+    key = (
+        "event_hour, flow_log_id, tgw_id, attachment_id, pair_attachment_id, flow_direction, src_vpc_id, dst_vpc_id,"
+        " src_account_id, dst_account_id, src_address, dst_address, protocol, service_port, src_role"
+    )
+    logged = "arrival_hour, event_hour, flow_log_id, attachment_id"
+    return (
+        Check(
+            name="gateway_partials_equal_staged_records",
+            table="int_gateway_flows__partials",
+            severity=Severity.ERROR,
+            claim="flows, packets, bytes and lost packets of the partial sums of Transit Gateways equal those of the"
+            " staged records, attachment by attachment",
+            says="{count} sum{s} of an attachment in an hour {differ} between records and partial sums {where}, such as"
+            " {row[attachment_id]}: {row[staged_flows]:,} records, {row[staged_packets]:,} packets,"
+            " {row[staged_bytes]:,} bytes staged; {row[flows]:,}, {row[packets]:,}, {row[bytes]:,} in the sums",
+            failing=_differing_sums(
+                logged,
+                _sql(
+                    """
+                    select
+                        arrival_hour, event_hour, flow_log_id,
+                        coalesce(tgw_attachment_id, tgw_id, 'none') as attachment_id,
+                        1 as staged_flows, $staged, $zeros
+                    from @stg_flow_logs__lines
+                    where $window and line_kind = 'record' and resource_type is not null
+                    """,
+                    staged=", ".join(
+                        f"coalesce({name}, 0) as staged_{name}" for name in _GATEWAY_SUMS if name != "flows"
+                    ),
+                    zeros=", ".join(f"0 as {name}" for name in _GATEWAY_SUMS),
+                    window=_all(scope),
+                ),
+                _sql(
+                    "select $logged, $zeros, $sums from @int_gateway_flows__partials where $window",
+                    logged=logged,
+                    zeros=", ".join("0" for _ in _GATEWAY_SUMS),
+                    sums=", ".join(_GATEWAY_SUMS),
+                    window=_all(scope),
+                ),
+            ),
+        ),
+        Check(
+            name="gateway_flows_equal_partials",
+            table="fct_gateway_flows",
+            severity=Severity.ERROR,
+            claim="flows, packets, bytes and lost packets of an hour of Transit Gateways are those of its partial sums",
+            says="{count} hour{s} of Transit Gateways {differ} from what was logged {where}: {row[flows]:,} records,"
+            " {row[packets]:,} packets, {row[bytes]:,} bytes; logged {row[staged_flows]:,}, {row[staged_packets]:,},"
+            " {row[staged_bytes]:,}",
+            failing=_differing_sums(
+                "event_hour",
+                _sql(
+                    "select event_hour, $staged, $zeros from @int_gateway_flows__partials where $hours",
+                    staged=", ".join(f"{name} as staged_{name}" for name in _GATEWAY_SUMS),
+                    zeros=", ".join(f"0 as {name}" for name in _GATEWAY_SUMS),
+                    hours=hours,
+                ),
+                _sql(
+                    "select event_hour, $zeros, $sums from @fct_gateway_flows where $hours",
+                    zeros=", ".join("0" for _ in _GATEWAY_SUMS),
+                    sums=", ".join(_GATEWAY_SUMS),
+                    hours=hours,
+                ),
+            ),
+        ),
+        Check(
+            name="gateway_flow_key_is_unique",
+            table="fct_gateway_flows",
+            severity=Severity.ERROR,
+            claim="a flow of a Transit Gateway's attachment has one row an hour",
+            says="{count} flow{s} of a Transit Gateway {have} several rows for one hour {where}, such as one of"
+            " {row[attachment_id]}",
+            failing=_sql(
+                "select $key, count(*) as copies from @fct_gateway_flows where $hours group by $key"
+                " having count(*) > 1",
+                key=key,
+                hours=hours,
+            ),
+        ),
+    )
+
+
+def _differing_sums(by: str, staged: str, found: str) -> str:
+    """The groups whose sums of what was staged are not those of what was found. Both queries have columns for both."""
+    columns = ", ".join(f"sum(staged_{name}) as staged_{name}, sum({name}) as {name}" for name in _GATEWAY_SUMS)
+    return _sql(
+        """
+        select *
+        from (select $by, $columns from ($staged union all $found) as sides group by $by) as sums
+        where $differs
+        """,
+        by=by,
+        columns=columns,
+        staged=staged,
+        found=found,
+        differs=" or ".join(f"staged_{name} <> {name}" for name in _GATEWAY_SUMS),
+    )
+
+
 def _dimension_checks() -> tuple[Check, ...]:
     return (
         _unique("dim_devices", "device_id", what="device"),
@@ -801,8 +915,8 @@ def _report_totals_check(total: ReportTotals, hours: str) -> Check:
         name=f"{total.table}_adds_up",
         table=total.table,
         severity=Severity.ERROR,
-        claim=f"{', '.join(total.measures)} of an hour of {total.table} are those of its edges",
-        says=f"{{count}} hour{{s}} of {total.table} {{do}} not add up to their edges {{where}}",
+        claim=f"{', '.join(total.measures)} of an hour of {total.table} are those of {total.fact}",
+        says=f"{{count}} hour{{s}} of {total.table} {{do}} not add up to {total.fact} {{where}}",
         failing=_sql(
             """
             select *
@@ -811,7 +925,7 @@ def _report_totals_check(total: ReportTotals, hours: str) -> Check:
                 from (
                     select event_hour, $measures, $edges_zeros from @$table where $hours
                     union all
-                    select event_hour, $zeros, $edges from @fct_edges where $hours and $counted
+                    select event_hour, $zeros, $edges from @$fact where $hours and $counted
                 ) as sides
                 group by event_hour
             ) as sums
@@ -825,6 +939,7 @@ def _report_totals_check(total: ReportTotals, hours: str) -> Check:
             zeros=zeros,
             edges=", ".join(total.measures.values()),
             counted=total.edges,
+            fact=total.fact,
             differs=" or ".join(f"{column} is distinct from edges_{column}" for column in total.measures),
         ),
     )

@@ -22,13 +22,8 @@ with
             coalesce(start_at, end_at, event_hour) as seen_from_at,
             coalesce(end_at, start_at, event_hour) as seen_to_at,
             coalesce(tcp_flags, 0) as tcp_flags,
-            protocol in (6, 17, 33, 132, 136) or protocol is null as has_ports,
-            -- Without a protocol the ports still tell; where the protocol has none they are zero.
-            case
-                when protocol in (6, 17, 33, 132, 136) or protocol is null
-                then {{ role_by_port("srcport", "dstport") }}
-                else 0
-            end as port_role,
+            {{ has_ports("protocol") }} as has_ports,
+            case when {{ has_ports("protocol") }} then {{ role_by_port("srcport", "dstport") }} else 0 end as port_role,
             case
                 when protocol <> 6 or tcp_flags is null or srcport is null or dstport is null
                 then 0
@@ -95,17 +90,8 @@ select
     src_device_id,
     dst_device_id,
     protocol,
-    case
-        when role = -1
-        then dstport
-        when role = 1
-        then srcport
-        -- Two that speak from the service's port to the service's port (NTP, IKE) are peers of that service.
-        when port_role = 0 and srcport = dstport and dstport between 1 and 32767 and has_ports
-        then dstport
-        else 0
-    end as service_port,
-    case role when -1 then 'client' when 1 then 'server' else 'peer' end as src_role,
+    {{ service_port("role") }} as service_port,
+    {{ role_name("role") }} as src_role,
     action,
     packets,
     bytes,

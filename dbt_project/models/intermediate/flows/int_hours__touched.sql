@@ -11,6 +11,12 @@
     )
 }}
 
-select distinct arrival_hour, event_hour
+select arrival_hour, event_hour
 from {{ ref("int_coverage__partials") }}
+where {{ in_arrival_window("arrival_hour") }}
+
+union
+
+select arrival_hour, event_hour
+from {{ ref("int_gateway_flows__partials") }}
 where {{ in_arrival_window("arrival_hour") }}
