@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -43,6 +44,18 @@ def test_nothing_is_run_before_it_was_found_and_one_window_at_a_time(replay: Any
     assert run.trigger_rule == "all_success"
     assert run.max_active_tis_per_dagrun == 1
     assert replay.max_active_runs == 1
+
+
+def test_each_window_that_was_found_becomes_a_task(replay: Any) -> None:
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    task = replay.get_task("replay").unmap({"start": "2026-11-20T15", "end": "2026-11-20T18"})
+    assert isinstance(task, ReplayOperator)
+    assert (task.task_id, task.start, task.end) == ("replay", "2026-11-20T15", "2026-11-20T18")
+    assert task.execution_timeout == timedelta(hours=2)
+    read_back = DagSerialization.from_dict(DagSerialization.to_dict(replay))
+    assert read_back.get_task("replay").is_mapped
+    assert not read_back.get_task("find").is_mapped
 
 
 def test_it_runs_only_when_somebody_asks(replay: Any) -> None:
