@@ -162,9 +162,12 @@ def check_statement(sql: str) -> None:
 def write_csv(result: Result, stream: TextIO) -> None:
     """Write a header and the rows: NULL is empty, times are ISO 8601 (UTC), lists and structs are JSON."""
     writer = csv.writer(stream, lineterminator="\n")
+    # Python before 3.13 does not quote a carriage return by itself, and readers take it for a line's end.
+    quoting = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writerow(result.columns)
     for row in result.rows:
-        writer.writerow([_csv_cell(value) for value in row])
+        cells = [_csv_cell(value) for value in row]
+        (quoting if any("\r" in str(cell) for cell in cells) else writer).writerow(cells)
 
 
 def write_json(result: Result, stream: TextIO) -> None:

@@ -14,7 +14,7 @@ from flowlake.orchestration.assets import PUBLISHED_TABLES
 from flowlake.orchestration.defaults import DEFAULT_ARGS, HOURLY_DAG, Tag, max_active_runs
 from flowlake.steps import STEPS
 
-DAGS = {"flow_logs_hourly", "flow_logs_maintenance"}
+DAGS = {"flow_logs_hourly", "flow_logs_maintenance", "flow_logs_replay"}
 
 
 def test_every_file_imports_and_gives_exactly_these_dags(dag_bag: Any) -> None:

@@ -66,6 +66,11 @@ class Logs:
         return path
 
 
+@pytest.fixture(scope="session")
+def make_logs() -> Callable[[Path], Logs]:
+    return Logs
+
+
 @pytest.fixture
 def logs(tmp_path: Path) -> Logs:
     return Logs(tmp_path / "logs")

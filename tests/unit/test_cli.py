@@ -225,6 +225,13 @@ def test_csv_is_what_a_csv_reader_reads_back(lake: Settings, capsys: pytest.Capt
     assert row == ["a\x1b[31m[bold]", "1", "2026-11-20T12:30:00", "[1, 2]", "", 'x,"y\n']
 
 
+def test_a_carriage_return_is_no_end_of_a_row(lake: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    sql = "select 'a' || chr(13) || 'b' as one, null as two union all select 'c', 'd' order by 1"
+    assert cli.run(["query", "--format", "csv", sql]) == 0
+    rows = list(csv.reader(io.StringIO(capsys.readouterr().out, newline="")))
+    assert rows == [["one", "two"], ["a\rb", ""], ["c", "d"]]
+
+
 def test_json_is_one_object_per_line(lake: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     sql = "select *, 'nan'::double as no, 1.50::decimal(4, 2) as price, {'k': true} as s, age from people"
     assert cli.run(["query", "--format", "json", sql]) == 0

@@ -34,6 +34,7 @@ class Tag(StrEnum):
     FLOWLAKE = "flowlake"
     HOURLY = "hourly"
     MAINTENANCE = "maintenance"
+    REPLAY = "replay"
 
 
 DEFAULT_ARGS: dict[str, Any] = {

@@ -97,7 +97,7 @@ class StepOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the step, which logs what it handled; log its details; return its numbers."""
-        _quieten()
+        quieten()
         try:
             report = run_step(self.step, self._run_context(context))
         except (BudgetError, GateFailed, SettingsError) as error:
@@ -117,12 +117,12 @@ class StepOperator(BaseOperator):
         message = f"The step {self.step} was stopped."
         raise AirflowException(message)
 
-    def _run_context(self, context: Context) -> RunContext:
+    def _run_context(self, context: Context, window: Window | None = None) -> RunContext:
         settings = load_settings()
         use_athena_connection(settings)
         return RunContext(
             settings=settings,
-            window=window_of(context),
+            window=window or window_of(context),
             run_id=context["run_id"],
             s3_client=s3_client_factory(settings),
             accept_missing=bool(context["params"].get(ACCEPT_MISSING, False)),
@@ -161,7 +161,7 @@ class MaintenanceOperator(BaseOperator):
         if not self.only_reports and context["params"].get(DRY_RUN_ONLY, False):
             message = f"{DRY_RUN_ONLY} was asked for: nothing is changed"
             raise AirflowSkipException(message)
-        _quieten()
+        quieten()
         try:
             settings = load_settings()
             use_athena_connection(settings)
@@ -176,7 +176,7 @@ class MaintenanceOperator(BaseOperator):
         return maintenance_values(report)
 
 
-def _quieten() -> None:
+def quieten() -> None:
     """Keep other packages' chatter out of the tasks' logs: Airflow shows everything from INFO on, of everyone."""
     for name in ("great_expectations", "botocore", "boto3", "s3transfer"):
         logging.getLogger(name).setLevel(logging.WARNING)
