@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -402,7 +403,7 @@ def _text_row(spool: Spool, listed: ListedObject, path: Path) -> tuple[ObjectRow
     facts = inspect_text(path)
     format_ = _text_format(facts.first_line, is_empty=facts.unpacked_bytes == 0)
     row = replace(
-        _row(listed, None, facts.copy_reason),
+        _row(listed, None, facts.copy_reason and f"read from a plain copy: {facts.copy_reason}"),
         format_id=format_.format_id,
         read_path=spool.readable(listed, Kind.TEXT, path, needs_copy=facts.copy_reason is not None),
         line_count=facts.line_count,
@@ -416,7 +417,7 @@ def _text_row(spool: Spool, listed: ListedObject, path: Path) -> tuple[ObjectRow
 
 def _text_format(line: bytes | None, *, is_empty: bool) -> Format:
     if is_empty:
-        raise ObjectProblem(Reason.EMPTY, "its gzip stream holds no bytes")
+        raise ObjectProblem(Reason.EMPTY, "it unpacks to no bytes")
     format_ = parse_header(line) if line is not None else None
     if format_ is None:
         start = shown(line[:80].decode("latin-1")) if line else "blank lines, or one that does not end"
@@ -578,24 +579,23 @@ def _planned(items: Sequence[_Item], peeks: dict[str, _Peek]) -> PlannedFlowLog:
 
 
 def _problems(rows: Iterable[ObjectRow]) -> list[str]:
-    """A line per reason, with how many objects it holds for and one of them; and one for unknown fields."""
+    """A line per reason, or way of reading, with how many objects and one of them; and one for unknown fields."""
     by_reason: dict[str, list[str]] = defaultdict(list)
+    by_way: dict[str, list[ObjectRow]] = defaultdict(list)
     unknown: Counter[str] = Counter()
-    copies = []
     for row in rows:
         if row.reason is not None:
             by_reason[row.reason].append(row.uri)
         elif row.detail is not None:
-            copies.append(row)
+            by_way[re.sub("[0-9]+", "", row.detail)].append(row)
         unknown.update(row.unknown_fields)
     problems = [
         f"{_count(len(uris), 'object')} not read: {reason}, {Reason(reason).meaning} (for example {shown(min(uris))})"
         for reason, uris in sorted(by_reason.items())
     ]
-    if copies:
-        example = min(copies, key=lambda row: row.uri)
-        count = _count(len(copies), "object")
-        problems.append(f"{count} read from a plain copy: {example.detail} (for example {shown(example.uri)})")
+    for _, alike in sorted(by_way.items()):
+        example = min(alike, key=lambda row: row.uri)
+        problems.append(f"{_count(len(alike), 'object')} {example.detail} (for example {shown(example.uri)})")
     if unknown:
         names = ", ".join(f"{shown(name)} ({_count(count, 'object')})" for name, count in sorted(unknown.items()))
         problems.append(f"unknown fields, kept aside: {names}")

@@ -153,7 +153,9 @@ class AthenaSpool(Spool):
         elif needs_copy:
             write_readable_copy(path, copy)
             source = copy
-        if source is path and _PLAIN_KEY.fullmatch(item.key):
+        # Athena unpacks by the ending of the name.
+        is_plain = _PLAIN_KEY.fullmatch(item.key) and (kind is Kind.PARQUET or item.key.endswith(".gz"))
+        if source is path and is_plain:
             return item.uri
         try:
             self._files.take(f"{COPIES}/{copy.name}", source)
