@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flowlake.lake import gzips
-from flowlake.lake.gzips import MAX_LINE_BYTES, first_line, inspect_text, unpack_start, write_readable_copy
+from flowlake.lake.gzips import MAX_LINE_BYTES, first_lines, inspect_text, unpack_start, write_readable_copy
 from flowlake.lake.objects import ObjectProblem, Reason
 
 LINES = b"version account-id\n2 3\n"
@@ -245,18 +245,19 @@ def test_a_packed_flood_is_unpacked_in_small_pieces(tmp_path: Path, pack: Callab
 
 
 @pytest.mark.parametrize(
-    ("head", "is_whole", "line"),
+    ("head", "is_whole", "lines"),
     [
-        (b"a b\nc", False, b"a b"),
-        (b"\r\n \na b\r\nc", False, b"a b"),
-        (b"a b", True, b"a b"),
-        (b"a b", False, None),
-        (b"\n\n", True, None),
-        (b"", True, None),
+        (b"a b\nc", False, (b"a b",)),
+        (b"a b\nc", True, (b"a b", b"c")),
+        (b"\r\n \na b\r\nc\rd\n", False, (b"a b", b"c", b"d")),
+        (b"a b", True, (b"a b",)),
+        (b"a b", False, ()),
+        (b"\n\n", True, ()),
+        (b"", True, ()),
     ],
 )
-def test_the_first_line_that_is_not_blank_is_found(head: bytes, is_whole: bool, line: bytes | None) -> None:
-    assert first_line(head, is_whole=is_whole) == line
+def test_the_first_lines_that_are_not_blank_are_found(head: bytes, is_whole: bool, lines: tuple[bytes, ...]) -> None:
+    assert first_lines(head, is_whole=is_whole) == lines
 
 
 def test_the_start_of_an_object_is_enough_for_its_header() -> None:

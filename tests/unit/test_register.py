@@ -22,10 +22,11 @@ from flowlake.lake.files import LocalFiles
 from flowlake.lake.gzips import TextFacts, inspect_text
 from flowlake.lake.manifests import read_objects, write_objects
 from flowlake.lake.objects import Kind, ListedObject, ObjectRow, objects_schema
-from flowlake.lake.register import RegisterError, plan, register
+from flowlake.lake.register import Headerless, RegisterError, plan, register
 from flowlake.lake.spool import AthenaSpool, SpoolError, clear_spool, ensure_spooled
 from flowlake.lake.storage import LocalStore, SourceError
 from flowlake.lake.windows import Window
+from flowlake.records.fields import V2_DEFAULT_HEADER
 from flowlake.settings import Arrival, LakeSettings, Settings, Source
 
 HOUR = "2026-11-20T12"
@@ -378,6 +379,92 @@ def test_of_one_delivery_under_several_endings_the_first_that_arrived_counts(log
     assert found["fl-1", "zst"].detail == f"{first} arrived before it"
     register(logs.settings, Window.parse("2026-11-20T11", HOUR))
     assert [row.reason for row in logs.rows("2026-11-20T11").values()] == [None]
+
+
+RECORD = b"2 123456789012 eni-0a1b2c3d4e5f60718 10.0.0.1 10.0.0.2 5 443 6 10 1000 1795176000 1795176060 ACCEPT OK\n"
+
+
+def test_a_default_format_is_inferred_and_that_is_said(logs: Logs) -> None:
+    path = logs.put(DAY + name(), b"\n" + RECORD * 3)
+    logs.put(DAY + name("fl-2"), RECORD * 2000)
+    report = register(logs.settings, WINDOW)
+    row = logs.rows()[DAY + name()]
+    assert (row.status, row.format_id, row.read_path) == ("readable", "v2-default", str(path))
+    assert row.detail == "without a header: inferred, v2-default, 3 of 3 lines"
+    assert (row.line_count, row.empty_line_count) == (4, 1)
+    whole = 65_536 // len(RECORD)
+    assert logs.rows()[DAY + name("fl-2")].detail == f"without a header: inferred, v2-default, {whole} of {whole} lines"
+    assert report.problems == (f"2 objects {row.detail} (for example {path})",)
+    assert read_lines(logs, next(iter(logs.manifests()))) == 2003
+
+
+@pytest.mark.parametrize("other", [b"2 123456789012 eni-1 - - - - - - - 1 2 - NODATA\n", RECORD[:-4] + b"\n", b"x\n"])
+def test_nothing_is_inferred_where_one_line_differs(logs: Logs, other: bytes) -> None:
+    logs.put(DAY + name(), RECORD * 2 + other)
+    report = register(logs.settings, WINDOW)
+    (row,) = logs.rows().values()
+    assert (row.status, row.reason) == ("unreadable", "no_header")
+    assert str(row.detail).startswith("it starts with: 2 123456789012 eni-0a")
+    assert "(2 of 3 lines are records of v2-default, line 3 has " in str(row.detail)
+    assert str(row.detail).endswith("; set sources[].format)")
+    assert "if it has none, set sources[].format" in report.problems[0]
+
+
+def test_a_format_that_is_declared_is_for_objects_without_a_header(logs: Logs) -> None:
+    settings = logs.with_source(format="srcaddr dstaddr packets")
+    logs.put(DAY + name("fl-header"))
+    logs.put(DAY + name("fl-none"), b"x\n10.0.0.1 10.0.0.2 5\n")
+    logs.put(DAY + name("fl-other"), b'{"message": "x"}\n')
+    report = register(settings, WINDOW)
+    rows = {row.flow_log_id: row for row in logs.rows().values()}
+    declared = rows["fl-none"]
+    assert (declared.status, declared.detail, declared.line_count) == ("readable", None, 2)
+    assert declared.format_id in report.new_formats
+    assert rows["fl-header"].format_id not in (None, declared.format_id)
+    assert rows["fl-other"].reason == "no_header"
+    assert "none of its first lines has the 3 fields of sources[].format" in str(rows["fl-other"].detail)
+
+
+def test_a_declared_format_stands_above_what_would_be_inferred(logs: Logs) -> None:
+    logs.put(DAY + name(), RECORD)
+    swapped = V2_DEFAULT_HEADER.replace("srcaddr dstaddr", "dstaddr srcaddr")
+    register(logs.with_source(format=swapped), WINDOW)
+    (row,) = logs.rows().values()
+    assert row.format_id not in (None, "v2-default")
+
+
+@pytest.mark.parametrize(("odd", "packed", "is_link"), [("a*b", True, True), ("ab", False, False)])
+def test_an_inferred_format_changes_nothing_of_how_an_object_is_spooled(
+    logs: Logs, odd: str, packed: bool, is_link: bool
+) -> None:
+    logs.put(f"{odd}/{DAY}{name()}", RECORD, packed=packed)
+    register(logs.settings, WINDOW)
+    (row,) = logs.rows().values()
+    assert Path(str(row.read_path)).is_symlink() is is_link
+    before = gzip.decompress(Path(str(row.read_path)).read_bytes())
+    assert clear_spool(logs.settings, WINDOW) == 1
+    assert ensure_spooled(logs.settings, WINDOW) == 1
+    assert Path(str(row.read_path)).is_symlink() is is_link
+    assert gzip.decompress(Path(str(row.read_path)).read_bytes()) == before
+
+
+def test_a_plan_shows_the_first_lines_of_objects_without_a_header(logs: Logs) -> None:
+    inferred = logs.put(DAY + name("fl-1"), RECORD * 5)
+    unknown = logs.put(DAY + name("fl-2", at="20261120T1210"), b"x\x1b[31m" + b"y" * 300 + b"\n")
+    logs.put(DAY + name("fl-2"), RECORD)
+    logs.put(DAY + name("fl-3"))
+    one, two, three = plan(logs.settings, WINDOW).flow_logs
+    line = RECORD.decode().rstrip()
+    how = "inferred, v2-default, 5 of 5 lines"
+    assert one.headerless == Headerless(1, str(inferred), (line, line, line), "v2-default", how)
+    assert two.headerless is not None
+    assert (two.headerless.objects, two.headerless.uri, two.headerless.format) == (2, str(unknown), None)
+    assert two.headerless.lines == ("x\\x1b[31m" + "y" * 191,)
+    assert "line 1 has 1 fields instead of 14; set sources[].format" in two.headerless.how
+    assert three.headerless is None
+    (declared, *_) = plan(logs.with_source(format="v2-default"), WINDOW).flow_logs
+    assert declared.headerless is not None
+    assert declared.headerless.how == "declared, v2-default, by sources[].format"
 
 
 def test_what_changed_since_it_was_registered_cannot_be_spooled_again(logs: Logs) -> None:

@@ -220,6 +220,7 @@ OBJECTS = [
     ),
 ]
 
+FULL = record(interface_id="eni-0a1b2c3d4e5f60718")
 ODD_LINES = BOM + HEADER + b"\r\n\r\n" + GOOD + b"\r\n" + HEADER + b"\r\n \r\ncaf\xc3\xa9\r\n" + GOOD
 ODD_KINDS = ("header", OK, "header", "blank", "field_count: 1 instead of 14", OK)
 FRAMES = b"".join(pa.compress(part, "zstd", asbytes=True) for part in (ODD_LINES[:200], b"", ODD_LINES[200:]))
@@ -227,6 +228,8 @@ OBJECTS += [
     Written("fl-unpacked", ODD_LINES, ODD_KINDS, "log"),
     Written("fl-unpackedAscii", HEADER + b"\n" + GOOD, ("header", OK), "txt"),
     Written("fl-zstd", ODD_LINES, ODD_KINDS, "log.zst", FRAMES),
+    Written("fl-headerless", FULL + b"\n\n" + HEADER + b"\n" + FULL, (OK, "header", OK)),
+    Written("fl-headerlessUnpacked", FULL + b"\r\n" + FULL, (OK, OK), "log"),
     Written("fl-renamed", ODD_LINES, ODD_KINDS, "txt", gzip.compress(ODD_LINES)),
 ]
 

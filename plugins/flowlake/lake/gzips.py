@@ -36,8 +36,8 @@ MAX_LINE_BYTES = 16 * 1024 * 1024 - 2
 Beyond it DuckDB 1.5.5 fails, or (bytes above 0x7f, two each once decoded) returns no rows without a word.
 """
 
-FIRST_LINE_LIMIT = 64 * 1024
-"""How far into an object its header is looked for, in bytes."""
+FIRST_LINES_LIMIT = 64 * 1024
+"""How far into an object its header, or without one its format, is looked for, in bytes."""
 
 # isal's stubs declare its error as an instance of Exception.
 _PackedError = cast("type[Exception]", isal_zlib.IsalError)
@@ -60,8 +60,8 @@ _REFUSED_FLAGS = 0xFF & ~(0x04 | 0x08)
 class TextFacts:
     """What a whole text object holds.
 
-    `line_count` counts every line, headers and empty ones included; `line_bytes` excludes line ends. `first_line` is
-    the first line that is not blank, None when there is none within FIRST_LINE_LIMIT. `copy_reason` says why DuckDB
+    `line_count` counts every line, headers and empty ones included; `line_bytes` excludes line ends. `first_lines`
+    are those of the first FIRST_LINES_LIMIT bytes, blank ones and one that goes on apart. `copy_reason` says why DuckDB
     cannot read the object as it is, though nothing is wrong with it: it reads `write_readable_copy` instead.
     """
 
@@ -69,7 +69,7 @@ class TextFacts:
     empty_line_count: int
     line_bytes: int
     unpacked_bytes: int
-    first_line: bytes | None
+    first_lines: tuple[bytes, ...]
     copy_reason: str | None = None
 
 
@@ -90,13 +90,13 @@ def inspect_text(path: Path) -> TextFacts:
         empty_line_count=counter.line_count - counter.filled,
         line_bytes=counter.total - counter.end_bytes,
         unpacked_bytes=counter.total,
-        first_line=first_line(bytes(counter.head), is_whole=counter.total <= FIRST_LINE_LIMIT),
+        first_lines=first_lines(bytes(counter.head), is_whole=counter.total <= FIRST_LINES_LIMIT),
         copy_reason="; ".join(reason for reason in reasons if reason) or None,
     )
 
 
 def unpack_start(data: bytes, *, is_whole: bool) -> bytes:
-    """Up to FIRST_LINE_LIMIT unpacked bytes of an object whose first bytes, or all, are given.
+    """Up to FIRST_LINES_LIMIT unpacked bytes of an object whose first bytes, or all, are given.
 
     Raises ObjectProblem when they are no text, or end before what is packed does though they are all.
     """
@@ -104,22 +104,20 @@ def unpack_start(data: bytes, *, is_whole: bool) -> bytes:
     try:
         for chunk in _text_of(data).chunks():
             head += chunk
-            if len(head) >= FIRST_LINE_LIMIT:
+            if len(head) >= FIRST_LINES_LIMIT:
                 break
     except ObjectProblem as problem:
         if is_whole or problem.reason is not Reason.TRUNCATED:
             raise
-    return bytes(head[:FIRST_LINE_LIMIT])
+    return bytes(head[:FIRST_LINES_LIMIT])
 
 
-def first_line(head: bytes, *, is_whole: bool) -> bytes | None:
-    """The first line that is not blank; None when there is none or, unless the head is all, when it may go on."""
-    lines = head.splitlines(keepends=True)
-    for line in lines:
-        if line.strip():
-            has_end = line.endswith((b"\r", b"\n"))
-            return line.rstrip(b"\r\n") if has_end or is_whole else None
-    return None
+def first_lines(head: bytes, *, is_whole: bool) -> tuple[bytes, ...]:
+    """The lines that are not blank, without their ends; unless the head is all, without the last if it may go on."""
+    lines = head.splitlines()
+    if not is_whole and not head.endswith((b"\r", b"\n")):
+        del lines[-1:]
+    return tuple(line for line in lines if line.strip())
 
 
 def write_readable_copy(path: Path, target: Path) -> None:
@@ -320,8 +318,8 @@ class _LineCounter:
     def update(self, chunk: bytes) -> None:
         import numpy as np
 
-        if len(self.head) < FIRST_LINE_LIMIT:
-            self.head += chunk[: FIRST_LINE_LIMIT - len(self.head)]
+        if len(self.head) < FIRST_LINES_LIMIT:
+            self.head += chunk[: FIRST_LINES_LIMIT - len(self.head)]
         octets: npt.NDArray[np.uint8] = np.frombuffer(chunk, dtype=np.uint8)
         is_ascii = chunk.isascii()
         if not is_ascii:

@@ -75,7 +75,7 @@ _MEANINGS = {
     Reason.CORRUPT: "what is packed in it is damaged",
     Reason.TRAILING_GARBAGE: "something else follows what is packed in it",
     Reason.LINE_TOO_LONG: "a line is longer than the engine reads (16 MiB)",
-    Reason.NO_HEADER: "its first line is not a flow-log header",
+    Reason.NO_HEADER: "its first line is no flow-log header: if it has none, set sources[].format",
     Reason.BROKEN_PARQUET: "it is named .parquet and is not readable as Parquet",
     Reason.VANISHED: "it was deleted between listing and reading",
     Reason.CHANGED: "it was overwritten between listing and reading",
