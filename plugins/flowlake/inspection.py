@@ -12,7 +12,7 @@ from rich.text import Text
 
 from flowlake.lake.manifests import read_objects, registered_hours
 from flowlake.lake.objects import shown
-from flowlake.lake.register import Plan, PlannedFlowLog, plan
+from flowlake.lake.register import Headerless, Plan, PlannedFlowLog, plan
 from flowlake.lake.windows import Window, format_hour, parse_hour
 from flowlake.settings import Arrival, Settings
 from flowlake.terminal import counted, human_bytes, human_count, make_table, print_table
@@ -94,6 +94,9 @@ def show_inspection(inspection: Inspection, settings: Settings, console: Console
         console.print(Text(f"source {source.name}: {shown(source.uri)} (arrival: {source.arrival})", style="bold"))
         if by_source[source.name]:
             print_table(console, _flow_log_table(by_source[source.name]))
+            for flow_log in by_source[source.name]:
+                if flow_log.headerless:
+                    _show_headerless(flow_log.flow_log_id, flow_log.headerless, console)
         else:
             console.print("  nothing arrived")
     console.print()
@@ -107,6 +110,18 @@ def show_inspection(inspection: Inspection, settings: Settings, console: Console
         console.print("no earlier hour is registered: silent flow logs cannot be told")
     looked = sum(flow_log.headers_read for flow_log in planned.flow_logs)
     console.print(f"read {counted(looked, 'header')} of {counted(planned.objects, 'object')}; nothing was written")
+
+
+def _show_headerless(flow_log_id: str, found: Headerless, console: Console) -> None:
+    console.print()
+    example = f", for example {shown(found.uri)}"
+    console.print(
+        Text(f"  {flow_log_id}: {counted(found.objects, 'object')} without a header{example}"), soft_wrap=True
+    )
+    for number, line in enumerate(found.lines, 1):
+        console.print(Text(f"    line {number}: {line}"), soft_wrap=True)
+    taken_for = f"format {found.format}" if found.format else "not read"
+    console.print(Text(f"    {taken_for}: {found.how}"), soft_wrap=True)
 
 
 def _flow_log_table(flow_logs: list[PlannedFlowLog]) -> Any:

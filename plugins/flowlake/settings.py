@@ -29,6 +29,7 @@ from urllib.parse import parse_qs, urlsplit
 import yaml
 
 from flowlake.errors import FlowlakeError
+from flowlake.records.formats import KNOWN_FORMATS, format_named
 
 CONFIG_VARIABLE = "FLOWLAKE_CONFIG"
 LAKE_PATH_VARIABLE = "FLOWLAKE_LAKE_PATH"
@@ -164,6 +165,16 @@ def _role_arn(value: str | None) -> str | None:
     return value
 
 
+def _format(value: str | None) -> str | None:
+    if value is not None and format_named(value) is None:
+        message = (
+            f"{value!r} is no format: write the header line, its fields separated by blanks "
+            f"(version account-id …), or {' or '.join(KNOWN_FORMATS.values())}"
+        )
+        raise ValueError(message)
+    return value
+
+
 def _between(low: float, high: float) -> Callable[[Any], Any]:
     def check(value: float) -> float:
         if not low <= value <= high:
@@ -264,6 +275,8 @@ class Source:
     arrival: Arrival = Arrival.LAST_MODIFIED
     lookback_days: int = _checked(_between(0, 366), 1)
     aws_conn_id: str | None = None
+    format: str | None = _checked(_format, None)
+    """What objects without a header hold: a header line, or the id of a known format."""
 
     @property
     def is_s3(self) -> bool:

@@ -134,11 +134,12 @@ TEXTS = {
     "long": gzip.compress(HEADER + b"x" * (16 * 1024 * 1024 - 2) + b"\nend"),
     "lone": gzip.compress(HEADER[:-1]),
     "twice": gzip.compress(HEADER + b"a b\n" + HEADER),
+    "unpacked": HEADER + b"a b\n",
+    "zstd": pa.compress(HEADER + b"a b\n", "zstd", asbytes=True),
     # What is not read, and says so alike.
     "garbage": gzip.compress(HEADER) + b"x",
     "cut": gzip.compress(HEADER)[:-3],
     "sum": gzip.compress(HEADER)[:-8] + bytes(8),
-    "unpacked": HEADER,
     "nothing": b"",
     "headless": gzip.compress(b"2 123456789012 eni-1\n"),
 }
@@ -149,6 +150,7 @@ PREFIXES += ["_h", ".h", "a;b", "a&b", "a@b", "$a", "[a]", "a ", "\u00a0", "x/./
 def test_athena_reads_the_lines_that_duckdb_reads(lake: Lake) -> None:
     for flow_log, body in TEXTS.items():
         lake.put(DAY + name(f"fl-{flow_log}"), body)
+    lake.put(DAY + name("fl-renamed", extension="txt"), gzip.compress(HEADER + b"a b\n"))
     for index, prefix in enumerate(PREFIXES):
         lake.put(f"{prefix}/{DAY}{name(f'fl-{index}')}", gzip.compress(HEADER + f"prefix {index}\n".encode()))
     report = register(lake.settings, WINDOW)
@@ -165,7 +167,7 @@ def test_athena_reads_the_lines_that_duckdb_reads(lake: Lake) -> None:
     assert {path for path, *_ in lines} == uris.keys()
     assert by_uri(lines, uris) == read_by_duckdb(others)
     copied = {uri.rpartition("_fl-")[2].partition("_")[0] for path, uri in uris.items() if path != uri}
-    assert {"bytes", "mark", "ends", "checked", "zeros"} < copied
+    assert {"bytes", "mark", "ends", "checked", "zeros", "unpacked", "zstd", "renamed"} < copied
     assert copied.isdisjoint({"plain", "delimiters", "ascii", "members", "long", str(PREFIXES.index("year=2026"))})
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -399,6 +401,25 @@ def test_inspect_shows_people_a_table(sampled: Path, capsys: pytest.CaptureFixtu
     text = capsys.readouterr().out
     for word in ("account", "flow log", "hive_hourly", "parquet", "what looks wrong", "nothing was written"):
         assert word in text
+
+
+def test_inspect_shows_lines_without_a_header_and_what_they_are_taken_for(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = config.parent / "logs/AWSLogs/123456789012/vpcflowlogs/us-east-1/2026/11/20"
+    folder.mkdir(parents=True)
+    record = "2 123456789012 eni-0a1b2c3d4e5f60718 10.0.0.1 10.0.0.2 5 443 6 10 1000 1795176000 1795176060 ACCEPT OK"
+    for flow_log, text in {"fl-1": f"{record}\n", "fl-2": "[bold]\u0085 who knows\n"}.items():
+        path = folder / f"123456789012_vpcflowlogs_us-east-1_{flow_log}_20261120T1205Z_0a1b2c3d.log"
+        path.write_bytes(gzip.compress(text.encode("latin-1")))
+        os.utime(path, (1795176000, 1795176000))
+    assert cli.run(["inspect", *HOURS]) == 0
+    shown = capsys.readouterr().out
+    assert "fl-1: 1 object without a header, for example /" in shown
+    assert f"    line 1: {record}" in shown
+    assert "    format v2-default: inferred, v2-default, 1 of 1 line" in shown
+    assert "    line 1: [bold]\\x85 who knows" in shown
+    assert "    not read: it starts with: [bold]\\x85 who knows (0 of 1 lines are records" in shown
 
 
 def test_inspect_leaves_a_lake_as_it_is_and_names_silent_flow_logs(

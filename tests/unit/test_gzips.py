@@ -1,18 +1,21 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import re
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flowlake.lake import gzips
-from flowlake.lake.gzips import MAX_LINE_BYTES, first_line, inspect_text, unpack_start, write_readable_copy
+from flowlake.lake.gzips import MAX_LINE_BYTES, first_lines, inspect_text, unpack_start, write_readable_copy
 from flowlake.lake.objects import ObjectProblem, Reason
 
 LINES = b"version account-id\n2 3\n"
@@ -43,6 +46,17 @@ def member(data: bytes, flags: int, extra: bytes) -> bytes:
     packer = zlib.compressobj(6, zlib.DEFLATED, -15)
     body = packer.compress(data) + packer.flush()
     return b"\x1f\x8b\x08" + bytes([flags]) + bytes(6) + extra + body + struct.pack("<II", zlib.crc32(data), len(data))
+
+
+def zstd(data: bytes) -> bytes:
+    """One frame of zstd."""
+    packed: bytes = pa.compress(data, "zstd", asbytes=True)
+    return packed
+
+
+def summed(frame: bytes, checksum: bytes) -> bytes:
+    """The frame with a content checksum: what the zstd command writes."""
+    return frame[:4] + bytes([frame[4] | 0x04]) + frame[5:] + checksum
 
 
 def readable(folder: Path, path: Path) -> Path:
@@ -103,13 +117,26 @@ def test_counts_agree_with_duckdb_and_with_the_definition(tmp_path: Path, data: 
 
 
 GOOD = gzip.compress(LINES, mtime=0)
+ZSTD = zstd(LINES)
+SKIPPED = b"\x5a\x2a\x4d\x18" + struct.pack("<I", 5) + b"notes"
 
 
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (LINES, Reason.NOT_GZIP),
         (b"PK\x03\x04", Reason.NOT_GZIP),
+        (LINES + b"\0", Reason.NOT_GZIP),
+        (LINES + b"\xff\xfe", Reason.NOT_GZIP),
+        (b"\x1b[31m" + LINES, Reason.NOT_GZIP),
+        (LINES.decode().encode("utf-16"), Reason.NOT_GZIP),
+        (b"\0", Reason.NOT_GZIP),
+        (b"BZh91AY&SY" + bytes(10), Reason.NOT_GZIP),
+        (ZSTD[:-1], Reason.TRUNCATED),
+        (ZSTD[:4], Reason.TRUNCATED),
+        (ZSTD + ZSTD[:-1], Reason.TRUNCATED),
+        (ZSTD + LINES, Reason.TRAILING_GARBAGE),
+        (summed(ZSTD, bytes(4)), Reason.BAD_CHECKSUM),
+        (ZSTD[:4] + b"\x00\xff\x01\x00\x00", Reason.CORRUPT),
         (b"\x1f", Reason.TRUNCATED),
         (GOOD[:9], Reason.TRUNCATED),
         (GOOD[:-1], Reason.TRUNCATED),
@@ -139,6 +166,18 @@ def test_broken_objects_are_found_with_their_reason(tmp_path: Path, data: bytes,
         GOOD + GOOD,
         gzip.compress(b"", mtime=0) + GOOD + gzip.compress(b"", mtime=0),
         GOOD + bytes(512),
+        LINES,
+        LINES[:-1],
+        b"\xef\xbb\xbf" + LINES.replace(b"\n", b"\r\n"),
+        b"\n\n" + LINES * 70_000,
+        "é".encode() * 511 + b"xy\xc3\xa9\n",
+        b"x",
+        b"\n",
+        ZSTD,
+        ZSTD + ZSTD,
+        zstd(b"") + ZSTD + SKIPPED + ZSTD,
+        SKIPPED + ZSTD,
+        zstd(b"caf\xc3\x80\n" + LINES * 70_000),
         member(LINES, 0x08, b"name.log\0"),
         member(LINES, 0x04, b"\x02\x00ab"),
         member(LINES, 0x0C, b"\x02\x00abname.log\0"),
@@ -156,6 +195,22 @@ def test_duckdb_reads_whatever_is_registered_as_readable(tmp_path: Path, data: b
     facts = inspect_text(path)
     expected = (facts.line_count - facts.empty_line_count, facts.line_bytes)
     assert read_by_duckdb(readable(tmp_path, path)) == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (GOOD, None),
+        (LINES, "it is plain text, unpacked on the way"),
+        (b"\xef\xbb\xbf" + LINES, "it is plain text, unpacked on the way; 3 bytes beyond ASCII are read as one"),
+        (ZSTD, "it is packed with zstd"),
+    ],
+)
+def test_what_is_not_gzip_is_read_from_a_copy_that_says_why(tmp_path: Path, data: bytes, reason: str | None) -> None:
+    path = tmp_path / "object.log.gz"
+    path.write_bytes(data)
+    found = inspect_text(path).copy_reason
+    assert found == reason or (reason is not None and str(found).startswith(reason))
 
 
 def test_bytes_beyond_ascii_are_said_and_become_one_character_each(tmp_path: Path) -> None:
@@ -180,26 +235,29 @@ def test_the_longest_line_is_what_duckdb_reads(tmp_path: Path, filler: bytes) ->
     assert caught.value.reason is Reason.LINE_TOO_LONG
 
 
-def test_a_packed_flood_is_unpacked_in_small_pieces(tmp_path: Path) -> None:
-    path = packed(tmp_path, (b"0" * 999 + b"\n") * 60_000)
+@pytest.mark.parametrize("pack", [gzip.compress, zstd])
+def test_a_packed_flood_is_unpacked_in_small_pieces(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    path = tmp_path / "object.log.gz"
+    path.write_bytes(pack((b"0" * 999 + b"\n") * 60_000))
     assert path.stat().st_size < 1_000_000
     facts = inspect_text(path)
     assert (facts.line_count, facts.unpacked_bytes) == (60_000, 60_000_000)
 
 
 @pytest.mark.parametrize(
-    ("head", "is_whole", "line"),
+    ("head", "is_whole", "lines"),
     [
-        (b"a b\nc", False, b"a b"),
-        (b"\r\n \na b\r\nc", False, b"a b"),
-        (b"a b", True, b"a b"),
-        (b"a b", False, None),
-        (b"\n\n", True, None),
-        (b"", True, None),
+        (b"a b\nc", False, (b"a b",)),
+        (b"a b\nc", True, (b"a b", b"c")),
+        (b"\r\n \na b\r\nc\rd\n", False, (b"a b", b"c", b"d")),
+        (b"a b", True, (b"a b",)),
+        (b"a b", False, ()),
+        (b"\n\n", True, ()),
+        (b"", True, ()),
     ],
 )
-def test_the_first_line_that_is_not_blank_is_found(head: bytes, is_whole: bool, line: bytes | None) -> None:
-    assert first_line(head, is_whole=is_whole) == line
+def test_the_first_lines_that_are_not_blank_are_found(head: bytes, is_whole: bool, lines: tuple[bytes, ...]) -> None:
+    assert first_lines(head, is_whole=is_whole) == lines
 
 
 def test_the_start_of_an_object_is_enough_for_its_header() -> None:
@@ -207,3 +265,11 @@ def test_the_start_of_an_object_is_enough_for_its_header() -> None:
     assert unpack_start(data[:5000], is_whole=False).startswith(b"srcaddr dstaddr\n")
     with pytest.raises(ObjectProblem, match="truncated"):
         unpack_start(data[:5000], is_whole=True)
+
+
+def test_the_start_of_what_is_not_gzip_is_enough_too() -> None:
+    digests = (hashlib.sha256(b"%d" % line).hexdigest()[:20] for line in range(10_000))
+    text = b"srcaddr dstaddr\n" + b"".join(f"10.0.0.1 10.0.0.2 {digest} ACCEPT OK\n".encode() for digest in digests)
+    for data in (text, zstd(text)):
+        assert len(data) > 65_536
+        assert unpack_start(data[:65_536], is_whole=False) == text[:65_536]

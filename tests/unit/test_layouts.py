@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from flowlake.lake.layouts import day_folder, folder_moment, parse_key
+from flowlake.lake.layouts import day_folder, folder_moment, parse_key, stem
 from flowlake.lake.objects import Kind, Layout, ObjectName
 
 FILE = "123456789012_vpcflowlogs_us-east-1_fl-1234abcd_20180620T1620Z_fe123456.log"
@@ -40,6 +40,22 @@ def test_every_documented_layout_is_read(folders: str, layout: Layout, prefix: s
     assert parsed.kind is Kind.PARQUET
 
 
+@pytest.mark.parametrize(
+    ("ending", "kind"),
+    [
+        *((ending, Kind.TEXT) for ending in (".log", ".txt", ".log.txt", ".log.gz", ".txt.gz", ".log.gzip")),
+        *((ending, Kind.TEXT) for ending in (".log.zst", ".txt.zstd")),
+        (".parquet", Kind.PARQUET),
+    ],
+)
+def test_a_copy_may_have_another_ending(ending: str, kind: Kind) -> None:
+    key = PLAIN + FILE.replace(".log", ending)
+    parsed = parse_key(key)
+    assert parsed is not None
+    assert parsed.kind is kind
+    assert stem(key) == PLAIN + FILE.removesuffix(".log")
+
+
 @pytest.mark.parametrize("region", ["us-gov-west-1", "ap-southeast-2", "cn-northwest-1", "us-iso-east-1"])
 def test_regions_of_all_partitions_are_read(region: str) -> None:
     parsed = parse_key(f"{PLAIN}{FILE}.gz".replace("us-east-1", region))
@@ -52,7 +68,14 @@ def test_regions_of_all_partitions_are_read(region: str) -> None:
     [
         f"{PLAIN}{FILE}.gz\n",
         f"{PLAIN}{FILE}.gz.tmp",
-        f"{PLAIN}{FILE}",
+        f"{PLAIN}{FILE}".removesuffix(".log"),
+        f"{PLAIN}{FILE}.",
+        f"{PLAIN}{FILE}.tmp",
+        f"{PLAIN}{FILE}.gz.gz",
+        f"{PLAIN}{FILE}.zip",
+        f"{PLAIN}{FILE}.GZ",
+        f"{PLAIN}{FILE}.txt.log.gz",
+        f"{PLAIN}{FILE}.gz.parquet",
         f"{PLAIN}x/{FILE}.gz",
         f"{PLAIN}{FILE}.gz".replace("AWSLogs", "awslogs"),
         f"{PLAIN}{FILE}.gz".replace("AWSLogs", "xAWSLogs"),

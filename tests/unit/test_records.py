@@ -8,6 +8,8 @@ import pytest
 
 from flowlake.records import FIELDS, FieldType, FlowLog, parse_header
 from flowlake.records.fields import TGW_DEFAULT_HEADER, V2_DEFAULT_HEADER
+from flowlake.records.formats import format_named
+from flowlake.records.inference import guess_format
 
 
 def test_there_are_54_vpc_fields_and_18_of_transit_gateways() -> None:
@@ -92,6 +94,76 @@ def test_unknown_fields_are_kept_up_to_half() -> None:
 )
 def test_what_is_no_header_is_refused(line: bytes) -> None:
     assert parse_header(line) is None
+
+
+@pytest.mark.parametrize("text", ["v2-default", V2_DEFAULT_HEADER, f" {V2_DEFAULT_HEADER}\n"])
+def test_a_format_is_named_by_its_id_or_its_header(text: str) -> None:
+    assert format_named(text) == parse_header(V2_DEFAULT_HEADER.encode())
+
+
+@pytest.mark.parametrize("text", ["", "v3-default", "srcaddr,dstaddr", "f-0123456789ab", "2 123456789010", "é"])
+def test_what_names_no_format_is_refused(text: str) -> None:
+    assert format_named(text) is None
+
+
+RECORD = (
+    "2 123456789010 eni-1235b8ca123456789 172.31.16.139 172.31.16.21 20641 22 6 20 4249 1418530010 1418530070 ACCEPT OK"
+)
+GATEWAY_RECORD = (
+    "6 TransitGateway 123456789010 tgw-0fb8421e2da853bf tgw-attach-0bbb1c4b0ea08f5a3 1 2 vpc-1 vpc-2 subnet-1 subnet-2 "
+    "eni-1 eni-2 use1-az1 use1-az2 tgw-attach-1 10.0.0.1 10.0.0.2 1 2 6 10 1000 1418530010 1418530070 OK IPv4 "
+    "0 0 0 0 2 us-east-1 ingress - -"
+)
+
+
+@pytest.mark.parametrize(
+    ("lines", "format_id"),
+    [
+        ([RECORD], "v2-default"),
+        ([RECORD, V2_DEFAULT_HEADER, RECORD.replace("123456789010", "unknown")], "v2-default"),
+        (["2 123456789010 eni-1235b8ca - - - - - - - 1431280876 1431280934 - NODATA"], "v2-default"),
+        ([RECORD.replace("172.31.16.139", "2001:db8::1")], "v2-default"),
+        ([GATEWAY_RECORD] * 3, "tgw-default"),
+    ],
+)
+def test_records_of_a_default_format_are_known_without_a_header(lines: list[str], format_id: str) -> None:
+    guess = guess_format([line.encode() for line in lines])
+    assert guess.is_sure
+    assert guess.format.format_id == format_id
+    records = len([line for line in lines if line != V2_DEFAULT_HEADER])
+    assert guess.reason == f"{records} of {records} lines are records of {format_id}"
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (("OK", "OK more"), "15 fields instead of 14"),
+        (("2 123456789010", "3 123456789010"), "another version than 2"),
+        (("123456789010", "12345678901"), "no account-id where it belongs"),
+        (("123456789010", "123456789010\u0663"), "no account-id where it belongs"),
+        (("eni-1235b8ca123456789", "tgw-1235b8ca123456789"), "no interface-id where it belongs"),
+        (("172.31.16.139", "172.31.16.256"), "no srcaddr where it belongs"),
+        (("172.31.16.21", "172.31.16.0/24"), "no dstaddr where it belongs"),
+        (("20641", "65536"), "no srcport where it belongs"),
+        (("20641", "-1"), "no srcport where it belongs"),
+        (("22 6", "22 256"), "no protocol where it belongs"),
+        (("20 4249", "1.5 4249"), "no packets where it belongs"),
+        (("20 4249", "4249 20"), "more in packets than in bytes"),
+        (("1418530010 1418530070", "1418530070 1418530010"), "more in start than in end"),
+        (("1418530010", "141853001"), "no start where it belongs"),
+        (("ACCEPT OK", "OK ACCEPT"), "no action where it belongs"),
+        (("ACCEPT OK", "ACCEPT ok"), "no log-status where it belongs"),
+    ],
+)
+def test_one_line_that_differs_is_enough_to_infer_nothing(change: tuple[str, str], problem: str) -> None:
+    guess = guess_format([RECORD.encode(), RECORD.replace(*change).encode()])
+    assert not guess.is_sure
+    assert guess.reason == f"1 of 2 lines are records of v2-default, line 2 has {problem}"
+
+
+@pytest.mark.parametrize("lines", [[], [V2_DEFAULT_HEADER.encode()], [b'{"version":2}'], [b"", b"\xff" * 99]])
+def test_other_lines_are_no_records(lines: list[bytes]) -> None:
+    assert not guess_format(lines).is_sure
 
 
 def test_the_generated_tables_cover_the_fields() -> None:

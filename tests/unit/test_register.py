@@ -18,13 +18,15 @@ from pyarrow import parquet
 from flowlake.lake import register as register_module
 from flowlake.lake import storage
 from flowlake.lake.duck import connect
+from flowlake.lake.files import LocalFiles
 from flowlake.lake.gzips import TextFacts, inspect_text
 from flowlake.lake.manifests import read_objects, write_objects
-from flowlake.lake.objects import ObjectRow, objects_schema
-from flowlake.lake.register import RegisterError, plan, register
-from flowlake.lake.spool import SpoolError, clear_spool, ensure_spooled
+from flowlake.lake.objects import Kind, ListedObject, ObjectRow, objects_schema
+from flowlake.lake.register import Headerless, RegisterError, plan, register
+from flowlake.lake.spool import AthenaSpool, SpoolError, clear_spool, ensure_spooled
 from flowlake.lake.storage import LocalStore, SourceError
 from flowlake.lake.windows import Window
+from flowlake.records.fields import V2_DEFAULT_HEADER
 from flowlake.settings import Arrival, LakeSettings, Settings, Source
 
 HOUR = "2026-11-20T12"
@@ -87,6 +89,11 @@ def parquet_bytes(**columns: list[Any]) -> bytes:
     sink = pa.BufferOutputStream()
     parquet.write_table(pa.table(columns), sink)
     return bytes(sink.getvalue())
+
+
+def zstd(data: bytes) -> bytes:
+    packed: bytes = pa.compress(data, "zstd", asbytes=True)
+    return packed
 
 
 def test_an_object_becomes_a_row_a_manifest_and_a_format(logs: Logs) -> None:
@@ -198,7 +205,7 @@ def test_a_copied_history_takes_its_hours_from_the_names(logs: Logs) -> None:
 
 BROKEN = {
     "empty": (b"", False, None),
-    "not_gzip": (TEXT, False, "looks like text"),
+    "not_gzip": (TEXT + b"\0", False, "it starts with the bytes 73 72 63"),
     "truncated": (gzip.compress(TEXT)[:-3], False, "cut off after"),
     "bad_checksum": (gzip.compress(TEXT)[:-8] + bytes(8), False, "packed byte"),
     "trailing_garbage": (gzip.compress(TEXT) + b"x", False, "1 bytes after"),
@@ -307,6 +314,157 @@ def test_text_that_duckdb_would_refuse_is_read_from_a_copy(logs: Logs) -> None:
     assert clear_spool(logs.settings, WINDOW) == 1
     assert ensure_spooled(logs.settings, WINDOW) == 1
     assert copy.is_file()
+
+
+@pytest.mark.parametrize("ending", ["gz", "zst", "txt"])
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [(TEXT, "it is plain text, unpacked on the way"), (zstd(TEXT), "it is packed with zstd")],
+)
+def test_unpacked_and_newly_packed_text_is_read_from_a_copy(logs: Logs, ending: str, data: bytes, reason: str) -> None:
+    path = logs.put(DAY + name(extension=ending), data, packed=False)
+    report = register(logs.settings, WINDOW)
+    (row,) = logs.rows().values()
+    assert (row.status, row.detail) == ("readable", f"read from a plain copy: {reason}")
+    assert (row.size, row.unpacked_bytes) == (len(data), len(TEXT))
+    assert (row.line_count, row.empty_line_count, row.line_bytes) == (4, 1, 49)
+    assert read_lines(logs, next(iter(logs.manifests()))) == 3
+    assert report.problems == (f"1 object read from a plain copy: {reason} (for example {path})",)
+    assert clear_spool(logs.settings, WINDOW) == 1
+    assert ensure_spooled(logs.settings, WINDOW) == 1
+    assert read_lines(logs, next(iter(logs.manifests()))) == 3
+
+
+@pytest.mark.parametrize(("ending", "in_place"), [(".log.gz", True), (".log", False), (".log.zst", False)])
+def test_athena_finds_gzip_under_a_name_that_says_so(tmp_path: Path, ending: str, in_place: bool) -> None:
+    path = tmp_path / "fetched.log.gz"
+    path.write_bytes(gzip.compress(TEXT))
+    key = DAY + name().replace(".log.gz", ending)
+    item = ListedObject("logs", key, f"s3://bucket/{key}", 9, "etag", datetime.now(UTC), HOUR, None)
+    spool = AthenaSpool(tmp_path / "spool", LocalFiles(tmp_path / "lake"), {})
+    found = spool.readable(item, Kind.TEXT, path, needs_copy=False)
+    if in_place:
+        assert found == item.uri
+    else:
+        assert found.endswith(".log.gz")
+        assert gzip.decompress(Path(found).read_bytes()) == TEXT
+
+
+def test_each_way_of_reading_has_a_line_with_its_objects(logs: Logs) -> None:
+    for flow_log, data in {"fl-1": TEXT, "fl-2": TEXT, "fl-3": TEXT + "é".encode(), "fl-4": zstd(TEXT)}.items():
+        logs.put(DAY + name(flow_log), data, packed=False)
+    problems = register(logs.settings, WINDOW).problems
+    assert [problem.partition(" (for example")[0] for problem in problems] == [
+        "1 object read from a plain copy: it is packed with zstd",
+        "2 objects read from a plain copy: it is plain text, unpacked on the way",
+        "1 object read from a plain copy: it is plain text, unpacked on the way; 2 bytes beyond ASCII are read as one "
+        "character each (latin-1)",
+    ]
+
+
+def test_of_one_delivery_under_several_endings_the_first_that_arrived_counts(logs: Logs) -> None:
+    first = logs.put(DAY + name(), arrived="2026-11-20T11:10")
+    logs.put(DAY + name(extension="zst"), zstd(TEXT), packed=False, arrived=f"{HOUR}:10")
+    logs.put(DAY + name(extension="parquet"), parquet_bytes(srcaddr=["10.0.0.1"]), packed=False, arrived=f"{HOUR}:20")
+    logs.put(DAY + name("fl-2"), b"", packed=False)
+    logs.put(DAY + name("fl-2", extension="txt"), TEXT, packed=False, arrived=f"{HOUR}:20")
+    register(logs.settings, WINDOW)
+    found = {(row.flow_log_id, key.rpartition(".")[2]): row for key, row in logs.rows().items()}
+    assert {key: row.reason for key, row in found.items()} == {
+        ("fl-1", "zst"): "duplicate",
+        ("fl-1", "parquet"): "duplicate",
+        ("fl-2", "gz"): "empty",
+        ("fl-2", "txt"): None,
+    }
+    assert found["fl-1", "zst"].detail == f"{first} arrived before it"
+    register(logs.settings, Window.parse("2026-11-20T11", HOUR))
+    assert [row.reason for row in logs.rows("2026-11-20T11").values()] == [None]
+
+
+RECORD = b"2 123456789012 eni-0a1b2c3d4e5f60718 10.0.0.1 10.0.0.2 5 443 6 10 1000 1795176000 1795176060 ACCEPT OK\n"
+
+
+def test_a_default_format_is_inferred_and_that_is_said(logs: Logs) -> None:
+    path = logs.put(DAY + name(), b"\n" + RECORD * 3)
+    logs.put(DAY + name("fl-2"), RECORD * 2000)
+    report = register(logs.settings, WINDOW)
+    row = logs.rows()[DAY + name()]
+    assert (row.status, row.format_id, row.read_path) == ("readable", "v2-default", str(path))
+    assert row.detail == "without a header: inferred, v2-default, 3 of 3 lines"
+    assert (row.line_count, row.empty_line_count) == (4, 1)
+    whole = 65_536 // len(RECORD)
+    assert logs.rows()[DAY + name("fl-2")].detail == f"without a header: inferred, v2-default, {whole} of {whole} lines"
+    assert report.problems == (f"2 objects {row.detail} (for example {path})",)
+    assert read_lines(logs, next(iter(logs.manifests()))) == 2003
+
+
+@pytest.mark.parametrize("other", [b"2 123456789012 eni-1 - - - - - - - 1 2 - NODATA\n", RECORD[:-4] + b"\n", b"x\n"])
+def test_nothing_is_inferred_where_one_line_differs(logs: Logs, other: bytes) -> None:
+    logs.put(DAY + name(), RECORD * 2 + other)
+    report = register(logs.settings, WINDOW)
+    (row,) = logs.rows().values()
+    assert (row.status, row.reason) == ("unreadable", "no_header")
+    assert str(row.detail).startswith("it starts with: 2 123456789012 eni-0a")
+    assert "(2 of 3 lines are records of v2-default, line 3 has " in str(row.detail)
+    assert str(row.detail).endswith("; set sources[].format)")
+    assert "if it has none, set sources[].format" in report.problems[0]
+
+
+def test_a_format_that_is_declared_is_for_objects_without_a_header(logs: Logs) -> None:
+    settings = logs.with_source(format="srcaddr dstaddr packets")
+    logs.put(DAY + name("fl-header"))
+    logs.put(DAY + name("fl-none"), b"x\n10.0.0.1 10.0.0.2 5\n")
+    logs.put(DAY + name("fl-other"), b'{"message": "x"}\n')
+    report = register(settings, WINDOW)
+    rows = {row.flow_log_id: row for row in logs.rows().values()}
+    declared = rows["fl-none"]
+    assert (declared.status, declared.detail, declared.line_count) == ("readable", None, 2)
+    assert declared.format_id in report.new_formats
+    assert rows["fl-header"].format_id not in (None, declared.format_id)
+    assert rows["fl-other"].reason == "no_header"
+    assert "none of its first lines has the 3 fields of sources[].format" in str(rows["fl-other"].detail)
+
+
+def test_a_declared_format_stands_above_what_would_be_inferred(logs: Logs) -> None:
+    logs.put(DAY + name(), RECORD)
+    swapped = V2_DEFAULT_HEADER.replace("srcaddr dstaddr", "dstaddr srcaddr")
+    register(logs.with_source(format=swapped), WINDOW)
+    (row,) = logs.rows().values()
+    assert row.format_id not in (None, "v2-default")
+
+
+@pytest.mark.parametrize(("odd", "packed", "is_link"), [("a*b", True, True), ("ab", False, False)])
+def test_an_inferred_format_changes_nothing_of_how_an_object_is_spooled(
+    logs: Logs, odd: str, packed: bool, is_link: bool
+) -> None:
+    logs.put(f"{odd}/{DAY}{name()}", RECORD, packed=packed)
+    register(logs.settings, WINDOW)
+    (row,) = logs.rows().values()
+    assert Path(str(row.read_path)).is_symlink() is is_link
+    before = gzip.decompress(Path(str(row.read_path)).read_bytes())
+    assert clear_spool(logs.settings, WINDOW) == 1
+    assert ensure_spooled(logs.settings, WINDOW) == 1
+    assert Path(str(row.read_path)).is_symlink() is is_link
+    assert gzip.decompress(Path(str(row.read_path)).read_bytes()) == before
+
+
+def test_a_plan_shows_the_first_lines_of_objects_without_a_header(logs: Logs) -> None:
+    inferred = logs.put(DAY + name("fl-1"), RECORD * 5)
+    unknown = logs.put(DAY + name("fl-2", at="20261120T1210"), b"x\x1b[31m" + b"y" * 300 + b"\n")
+    logs.put(DAY + name("fl-2"), RECORD)
+    logs.put(DAY + name("fl-3"))
+    one, two, three = plan(logs.settings, WINDOW).flow_logs
+    line = RECORD.decode().rstrip()
+    how = "inferred, v2-default, 5 of 5 lines"
+    assert one.headerless == Headerless(1, str(inferred), (line, line, line), "v2-default", how)
+    assert two.headerless is not None
+    assert (two.headerless.objects, two.headerless.uri, two.headerless.format) == (2, str(unknown), None)
+    assert two.headerless.lines == ("x\\x1b[31m" + "y" * 191,)
+    assert "line 1 has 1 fields instead of 14; set sources[].format" in two.headerless.how
+    assert three.headerless is None
+    (declared, *_) = plan(logs.with_source(format="v2-default"), WINDOW).flow_logs
+    assert declared.headerless is not None
+    assert declared.headerless.how == "declared, v2-default, by sources[].format"
 
 
 def test_what_changed_since_it_was_registered_cannot_be_spooled_again(logs: Logs) -> None:
@@ -653,7 +811,7 @@ def untouched(logs: Logs) -> Iterator[Logs]:
 def test_a_plan_says_what_a_window_would_read_and_writes_nothing(untouched: Logs) -> None:
     logs = untouched
     sizes = [logs.put(DAY + name(at=f"20261120T12{minute:02}")).stat().st_size for minute in (5, 10)]
-    logs.put(f"{DAY}12/{name('fl-2')}", TEXT, packed=False)
+    logs.put(f"{DAY}12/{name('fl-2')}", TEXT + b"\0", packed=False)
     logs.put(DAY + name("fl-3", extension="parquet"), parquet_bytes(srcaddr=["a"], novelty=["b"]), packed=False)
     logs.put(f"{DAY}notes.txt")
     found = plan(logs.settings, WINDOW)

@@ -52,6 +52,7 @@ def test_everything_can_be_set(tmp_path: Path) -> None:
             arrival: object_name
             lookback_days: 3
             aws_conn_id: aws_prod
+            format: version srcaddr dstaddr
           - {name: copy, uri: /logs}
         lake: {path: /lake, catalog: "postgresql://me@db.internal:5432/lake?sslmode=require", wait_minutes: 5}
         target: duckdb
@@ -67,6 +68,7 @@ def test_everything_can_be_set(tmp_path: Path) -> None:
     assert settings.sources[0].is_s3
     assert settings.sources[0].lookback_days == 3
     assert settings.sources[0].arrival is Arrival.OBJECT_NAME
+    assert settings.sources[0].format == "version srcaddr dstaddr"
     assert not settings.sources[1].is_s3
     assert settings.lake.catalog == "postgresql://me@db.internal:5432/lake?sslmode=require"
     assert settings.lake.wait_minutes == 5
@@ -105,6 +107,10 @@ def test_everything_can_be_set(tmp_path: Path) -> None:
         (
             FOUR_LINES.replace("uri: logs", "uri: logs\n    arrival: modified"),
             "sources[0].arrival: 'modified' is unknown",
+        ),
+        (
+            FOUR_LINES.replace("uri: logs", "uri: logs\n    format: v3-default"),
+            "sources[0].format: 'v3-default' is no format: write the header line",
         ),
         (FOUR_LINES.replace("uri: logs", "uri: logs\n    aws_conn_id: x"), "sources[0].aws_conn_id: is only for s3://"),
         (FOUR_LINES.replace("uri: logs", "uri: s3://bbb\n    role_arn: x"), "sources[0].role_arn: 'x' is no role"),

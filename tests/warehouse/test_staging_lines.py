@@ -5,6 +5,7 @@ One lake over hand-made objects and over the real-shaped samples; each object is
 
 from __future__ import annotations
 
+import gzip
 import io
 import re
 from collections import Counter
@@ -45,11 +46,16 @@ def quiet(status: str) -> bytes:
 
 @dataclass(frozen=True)
 class Written:
-    """A text object, and the kind (or the malformed line's reason) of each of its lines that are not empty."""
+    """A text object, and the kind (or the malformed line's reason) of each of its lines that are not empty.
+
+    `extension` is the ending of its name: of all but `log.gz` the `packed` bytes are written, by default the text.
+    """
 
     flow_log: str
     data: bytes
     kinds: tuple[str, ...]
+    extension: str = "log.gz"
+    packed: bytes | None = None
 
     @property
     def lines(self) -> list[bytes]:
@@ -217,6 +223,19 @@ OBJECTS = [
     ),
 ]
 
+FULL = record(interface_id="eni-0a1b2c3d4e5f60718")
+ODD_LINES = BOM + HEADER + b"\r\n\r\n" + GOOD + b"\r\n" + HEADER + b"\r\n \r\ncaf\xc3\xa9\r\n" + GOOD
+ODD_KINDS = ("header", OK, "header", "blank", "field_count: 1 instead of 14", OK)
+FRAMES = b"".join(pa.compress(part, "zstd", asbytes=True) for part in (ODD_LINES[:200], b"", ODD_LINES[200:]))
+OBJECTS += [
+    Written("fl-unpacked", ODD_LINES, ODD_KINDS, "log"),
+    Written("fl-unpackedAscii", HEADER + b"\n" + GOOD, ("header", OK), "txt"),
+    Written("fl-zstd", ODD_LINES, ODD_KINDS, "log.zst", FRAMES),
+    Written("fl-headerless", FULL + b"\n\n" + HEADER + b"\n" + FULL, (OK, "header", OK)),
+    Written("fl-headerlessUnpacked", FULL + b"\r\n" + FULL, (OK, OK), "log"),
+    Written("fl-renamed", ODD_LINES, ODD_KINDS, "txt", gzip.compress(ODD_LINES)),
+]
+
 # Per sample: how many lines of each kind, by reading it.
 needs_samples = pytest.mark.skipif(not SAMPLES.exists(), reason="the shared samples do not lie beside this checkout")
 
@@ -291,7 +310,7 @@ class Reader:
 def lake(handmade_lake: Callable[..., Any]) -> Iterator[Reader]:
     made = handmade_lake()
     for item in OBJECTS:
-        made.write(item.data, item.flow_log)
+        made.write(item.packed or item.data, item.flow_log, extension=item.extension)
     for name in present_samples():
         made.write((SAMPLES / name).read_bytes(), sample_flow_log(name))
     for flow_log, data in PARQUET.items():

@@ -4,6 +4,9 @@ DuckDB reads a truncated gzip to its cut without a word and ignores a wrong chec
 known from elsewhere. Unpacking with isal and counting with numpy costs about a second per gigabyte and core; both
 release the interpreter lock, so objects are inspected in parallel.
 
+AWS writes gzip. What was unpacked on the way, or packed anew with zstd, is told by its first bytes, not by its name,
+and read from a plain copy.
+
 A line ends in `\\r\\n`, `\\n` or `\\r`; the last one may lack its end. Bytes of lines are counted without line ends.
 """
 
@@ -11,10 +14,13 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterator
+import re
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE, getincrementaldecoder
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from isal import isal_zlib
 
@@ -30,8 +36,8 @@ MAX_LINE_BYTES = 16 * 1024 * 1024 - 2
 Beyond it DuckDB 1.5.5 fails, or (bytes above 0x7f, two each once decoded) returns no rows without a word.
 """
 
-FIRST_LINE_LIMIT = 64 * 1024
-"""How far into an object its header is looked for, in bytes."""
+FIRST_LINES_LIMIT = 64 * 1024
+"""How far into an object its header, or without one its format, is looked for, in bytes."""
 
 # isal's stubs declare its error as an instance of Exception.
 _PackedError = cast("type[Exception]", isal_zlib.IsalError)
@@ -39,6 +45,11 @@ _PackedError = cast("type[Exception]", isal_zlib.IsalError)
 _INPUT_STEP = 32 * 1024
 _OUTPUT_STEP = 1024 * 1024  # also the bound that makes a zip bomb harmless
 _HEADER_SIZE = 10
+_GZIP = b"\x1f\x8b\x08"
+_ZSTD = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")
+"""How a zstd frame starts, or one that is to be skipped."""
+_TEXT_START = 1024
+"""How many bytes must be text before an object is taken for text."""
 
 # DuckDB 1.5.5 takes gzip members with a file name or an extra field, and refuses those with a comment, a header
 # checksum or the text flag.
@@ -49,8 +60,8 @@ _REFUSED_FLAGS = 0xFF & ~(0x04 | 0x08)
 class TextFacts:
     """What a whole text object holds.
 
-    `line_count` counts every line, headers and empty ones included; `line_bytes` excludes line ends. `first_line` is
-    the first line that is not blank, None when there is none within FIRST_LINE_LIMIT. `copy_reason` says why DuckDB
+    `line_count` counts every line, headers and empty ones included; `line_bytes` excludes line ends. `first_lines`
+    are those of the first FIRST_LINES_LIMIT bytes, blank ones and one that goes on apart. `copy_reason` says why DuckDB
     cannot read the object as it is, though nothing is wrong with it: it reads `write_readable_copy` instead.
     """
 
@@ -58,56 +69,55 @@ class TextFacts:
     empty_line_count: int
     line_bytes: int
     unpacked_bytes: int
-    first_line: bytes | None
+    first_lines: tuple[bytes, ...]
     copy_reason: str | None = None
 
 
 def inspect_text(path: Path) -> TextFacts:
-    """Unpack a gzip object to its end. Raises ObjectProblem with the reason when the engine would not read all of it.
+    """Unpack an object to its end. Raises ObjectProblem with the reason when the engine would not read all of it.
 
-    Several gzip members and zeros after the last one are fine. OSError is the caller's.
+    Several gzip members and zeros after the last one are fine, and so are several zstd frames. OSError is the caller's.
     """
     counter = _LineCounter()
     with _mapped(path) as data:
-        stream = _Members(data)
-        for chunk in stream:
-            counter.update(chunk)
-    reasons = [stream.copy_reason, counter.copy_reason]
+        text = _text_of(data)
+        with closing(text.chunks()) as chunks:
+            for chunk in chunks:
+                counter.update(chunk)
+    reasons = [text.copy_reason, counter.copy_reason]
     return TextFacts(
         line_count=counter.line_count,
         empty_line_count=counter.line_count - counter.filled,
         line_bytes=counter.total - counter.end_bytes,
         unpacked_bytes=counter.total,
-        first_line=first_line(bytes(counter.head), is_whole=counter.total <= FIRST_LINE_LIMIT),
+        first_lines=first_lines(bytes(counter.head), is_whole=counter.total <= FIRST_LINES_LIMIT),
         copy_reason="; ".join(reason for reason in reasons if reason) or None,
     )
 
 
 def unpack_start(data: bytes, *, is_whole: bool) -> bytes:
-    """Up to FIRST_LINE_LIMIT unpacked bytes of a gzip object whose first bytes, or all, are given.
+    """Up to FIRST_LINES_LIMIT unpacked bytes of an object whose first bytes, or all, are given.
 
-    Raises ObjectProblem when they are no gzip, or end before the gzip stream does though they are all.
+    Raises ObjectProblem when they are no text, or end before what is packed does though they are all.
     """
     head = bytearray()
     try:
-        for chunk in _Members(data):
+        for chunk in _text_of(data).chunks():
             head += chunk
-            if len(head) >= FIRST_LINE_LIMIT:
+            if len(head) >= FIRST_LINES_LIMIT:
                 break
     except ObjectProblem as problem:
         if is_whole or problem.reason is not Reason.TRUNCATED:
             raise
-    return bytes(head[:FIRST_LINE_LIMIT])
+    return bytes(head[:FIRST_LINES_LIMIT])
 
 
-def first_line(head: bytes, *, is_whole: bool) -> bytes | None:
-    """The first line that is not blank; None when there is none or, unless the head is all, when it may go on."""
-    lines = head.splitlines(keepends=True)
-    for line in lines:
-        if line.strip():
-            has_end = line.endswith((b"\r", b"\n"))
-            return line.rstrip(b"\r\n") if has_end or is_whole else None
-    return None
+def first_lines(head: bytes, *, is_whole: bool) -> tuple[bytes, ...]:
+    """The lines that are not blank, without their ends; unless the head is all, without the last if it may go on."""
+    lines = head.splitlines()
+    if not is_whole and not head.endswith((b"\r", b"\n")):
+        del lines[-1:]
+    return tuple(line for line in lines if line.strip())
 
 
 def write_readable_copy(path: Path, target: Path) -> None:
@@ -118,8 +128,8 @@ def write_readable_copy(path: Path, target: Path) -> None:
     """
     temporary = target.with_name(f".{target.name}.tmp")
     packer = isal_zlib.compressobj(level=1, wbits=31)
-    with _mapped(path) as data, temporary.open("wb") as out:
-        for chunk in _Members(data):
+    with _mapped(path) as data, temporary.open("wb") as out, closing(_text_of(data).chunks()) as chunks:
+        for chunk in chunks:
             out.write(packer.compress(chunk if chunk.isascii() else chunk.decode("latin-1").encode()))
         out.write(packer.flush())
     temporary.replace(target)
@@ -144,8 +154,86 @@ class _mapped:  # noqa: N801 (a context manager, used as a verb)
             self._map.close()
 
 
+class _Text(Protocol):
+    """The text of an object. `copy_reason` is known when its chunks were read to their end."""
+
+    @property
+    def copy_reason(self) -> str | None: ...
+
+    def chunks(self) -> Generator[bytes]: ...
+
+
+def _text_of(data: mmap.mmap | bytes) -> _Text:
+    """How to read an object, by its first bytes. Raises ObjectProblem when it is no text, packed or not."""
+    head = bytes(data[:_TEXT_START])
+    if head[:3] == _GZIP[: len(head)]:
+        return _Members(data)
+    if _ZSTD.match(head):
+        return _Frames(data)
+    if _is_text(head):
+        return _Plain(data)
+    if head.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        detail = "it is text in UTF-16: write it as UTF-8"
+    else:
+        detail = f"neither gzip, zstd nor text: it starts with the bytes {head[:8].hex(' ')}"
+    raise ObjectProblem(Reason.NOT_GZIP, detail)
+
+
+def _is_text(head: bytes) -> bool:
+    """Whether the first bytes are printable text in UTF-8, the last character of which may be cut."""
+    try:
+        text = getincrementaldecoder("utf-8")().decode(head.removeprefix(BOM_UTF8))
+    except UnicodeDecodeError:
+        return False
+    return all(char.isprintable() or char in "\t\r\n" for char in text)
+
+
+class _Plain:
+    """Text that is not packed."""
+
+    copy_reason: str | None = "it is plain text, unpacked on the way"
+
+    def __init__(self, data: mmap.mmap | bytes) -> None:
+        self._data = data
+
+    def chunks(self) -> Generator[bytes]:
+        for position in range(0, len(self._data), _OUTPUT_STEP):
+            yield self._data[position : position + _OUTPUT_STEP]
+
+
+class _Frames:
+    """A zstd object, frame after frame. Arrow unpacks a megabyte at a time, in windows of 128 MiB at most."""
+
+    copy_reason: str | None = "it is packed with zstd"
+
+    def __init__(self, data: mmap.mmap | bytes) -> None:
+        self._data = data
+
+    def chunks(self) -> Generator[bytes]:
+        import pyarrow as pa
+
+        stream = pa.CompressedInputStream(pa.BufferReader(pa.py_buffer(self._data)), "zstd")
+        try:
+            # What was unpacked before an error is lost with the step that meets it: small steps lose little.
+            while chunk := stream.read(_INPUT_STEP):
+                yield chunk
+        except OSError as error:
+            raise _zstd_problem(str(error), len(self._data)) from None
+        finally:
+            del stream  # as long as it is there, the file cannot be unmapped
+
+
+def _zstd_problem(message: str, size: int) -> ObjectProblem:
+    if "Truncated" in message:
+        return ObjectProblem(Reason.TRUNCATED, f"cut off after {size} packed bytes")
+    if "Unknown frame descriptor" in message:
+        return ObjectProblem(Reason.TRAILING_GARBAGE, "bytes after its last zstd frame")
+    reason = Reason.BAD_CHECKSUM if "checksum" in message else Reason.CORRUPT
+    return ObjectProblem(reason, message)
+
+
 class _Members:
-    """The unpacked chunks of a gzip object, member after member; iterated once."""
+    """A gzip object, member after member."""
 
     def __init__(self, data: mmap.mmap | bytes) -> None:
         self._data = data
@@ -155,7 +243,7 @@ class _Members:
     def copy_reason(self) -> str | None:
         return "; ".join(sorted(self._refused)) or None
 
-    def __iter__(self) -> Iterator[bytes]:
+    def chunks(self) -> Generator[bytes]:
         data, size, position = self._data, len(self._data), 0
         while position < size:
             if not self._starts_member(position):
@@ -173,9 +261,7 @@ class _Members:
     def _starts_member(self, position: int) -> bool:
         """Whether a member starts here; False when only zeros follow. Raises ObjectProblem for anything else."""
         head = self._data[position : position + _HEADER_SIZE]
-        if head[:3] != b"\x1f\x8b\x08"[: len(head)]:
-            if position == 0:
-                raise ObjectProblem(Reason.NOT_GZIP, _not_gzip(head))
+        if head[:3] != _GZIP[: len(head)]:
             if not any(self._data[position:]):
                 self._refused.add("zeros after its gzip stream are left out")
                 return False
@@ -205,10 +291,6 @@ def _inflate(stream: isal_zlib.Decompress, pending: bytes, position: int) -> Ite
             return
 
 
-def _not_gzip(head: bytes) -> str:
-    return "it looks like text: was it unpacked on the way?" if head.isascii() and head[:1].isalnum() else "no gzip"
-
-
 class _LineCounter:
     """Counts lines and bytes over chunks, by whole-array operations: never a step of Python per line."""
 
@@ -236,8 +318,8 @@ class _LineCounter:
     def update(self, chunk: bytes) -> None:
         import numpy as np
 
-        if len(self.head) < FIRST_LINE_LIMIT:
-            self.head += chunk[: FIRST_LINE_LIMIT - len(self.head)]
+        if len(self.head) < FIRST_LINES_LIMIT:
+            self.head += chunk[: FIRST_LINES_LIMIT - len(self.head)]
         octets: npt.NDArray[np.uint8] = np.frombuffer(chunk, dtype=np.uint8)
         is_ascii = chunk.isascii()
         if not is_ascii:

@@ -1,7 +1,8 @@
 """The documented layouts of flow-log objects: what a key says, and which prefixes hold a day.
 
 Source: the Amazon VPC user guide, "Flow log files" (S3 destination), and the Transit Gateway guide, which writes
-`service=` where the VPC guide writes `aws-service=`; both are taken. Pure: keys are hostile text and only matched.
+`service=` where the VPC guide writes `aws-service=`; both are taken. Of the ending only what copying, unpacking and
+packing anew make of it is taken: what a text holds is told by its bytes. Pure: keys are hostile text and only matched.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ _FOLDERS = (
 )
 _FILE = (
     rf"(?P<account>{_ACCOUNT})_vpcflowlogs_(?P<region>{_REGION})_(?P<flow_log>fl-[0-9A-Za-z]+)_"
-    r"(?P<named_at>[0-9]{8}T[0-9]{4})Z_[0-9A-Za-z]+\.log\.(?P<extension>gz|parquet)"
+    r"(?P<named_at>[0-9]{8}T[0-9]{4})Z_[0-9A-Za-z]+"
+    r"(?:(?:\.log)?(?P<parquet>\.parquet)|(?:\.log|\.txt){1,2}(?:\.(?:gz|gzip|zst|zstd))?)"
 )
 _KEY = re.compile(rf"(?:^|/){LOGS_FOLDER}/{_FOLDERS}{_FILE}\Z")
 _DAY_FOLDER = re.compile(
@@ -67,8 +69,14 @@ def parse_key(key: str) -> ObjectName | None:
         flow_log_id=match["flow_log"],
         layout=layout,
         named_at=named_at,
-        kind=Kind.PARQUET if match["extension"] == "parquet" else Kind.TEXT,
+        kind=Kind.PARQUET if match["parquet"] else Kind.TEXT,
     )
+
+
+def stem(key: str) -> str:
+    """The key of a flow-log object without its ending, of which a delivery has only one."""
+    folder, slash, name = key.rpartition("/")
+    return f"{folder}{slash}{name.partition('.')[0]}"
 
 
 def folder_moment(key: str) -> datetime | None:

@@ -40,6 +40,7 @@ class Reason(StrEnum):
     DIRECTORY_MARKER = "directory_marker"
     UNSAFE_NAME = "unsafe_name"
     NOT_A_FLOW_LOG = "not_a_flow_log"
+    DUPLICATE = "duplicate"
     OUTSIDE_SOURCE = "outside_source"
     EMPTY = "empty"
     NOT_GZIP = "not_gzip"
@@ -65,15 +66,16 @@ _MEANINGS = {
     Reason.DIRECTORY_MARKER: "a directory marker, no data",
     Reason.UNSAFE_NAME: "its name holds control characters or bytes that are not text",
     Reason.NOT_A_FLOW_LOG: "its name is not that of a flow-log object",
+    Reason.DUPLICATE: "another object of the same name but for its ending arrived before it",
     Reason.OUTSIDE_SOURCE: "a link that leads out of the source's folder",
     Reason.EMPTY: "it holds nothing",
-    Reason.NOT_GZIP: "it is named .gz and is not gzip",
-    Reason.TRUNCATED: "its gzip stream is cut off",
-    Reason.BAD_CHECKSUM: "its gzip checksum or length is wrong",
-    Reason.CORRUPT: "its gzip stream is damaged",
-    Reason.TRAILING_GARBAGE: "something that is not gzip follows its gzip stream",
+    Reason.NOT_GZIP: "it is neither gzip nor zstd, nor text that was unpacked",
+    Reason.TRUNCATED: "what is packed in it is cut off",
+    Reason.BAD_CHECKSUM: "its checksum or length is wrong",
+    Reason.CORRUPT: "what is packed in it is damaged",
+    Reason.TRAILING_GARBAGE: "something else follows what is packed in it",
     Reason.LINE_TOO_LONG: "a line is longer than the engine reads (16 MiB)",
-    Reason.NO_HEADER: "its first line is not a flow-log header",
+    Reason.NO_HEADER: "its first line is no flow-log header: if it has none, set sources[].format",
     Reason.BROKEN_PARQUET: "it is named .parquet and is not readable as Parquet",
     Reason.VANISHED: "it was deleted between listing and reading",
     Reason.CHANGED: "it was overwritten between listing and reading",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,12 +17,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from flowlake.errors import FlowlakeError
 from flowlake.lake.footers import FOOTER_STEP, footer_length, inspect_parquet, parse_footer
-from flowlake.lake.gzips import FIRST_LINE_LIMIT, first_line, inspect_text, unpack_start
+from flowlake.lake.gzips import FIRST_LINES_LIMIT, first_lines, inspect_text, unpack_start
 from flowlake.lake.layouts import folder_moment
 from flowlake.lake.manifests import manifest_paths, read_uris, write_format, write_manifests, write_objects
 from flowlake.lake.objects import Kind, ListedObject, ObjectProblem, ObjectRow, Reason, Status, shown
@@ -38,7 +40,8 @@ from flowlake.lake.storage import (
     source_key,
 )
 from flowlake.lake.windows import Window
-from flowlake.records.formats import KNOWN_FORMATS, Format, format_of, parse_header
+from flowlake.records.formats import KNOWN_FORMATS, Format, format_named, format_of, parse_header
+from flowlake.records.inference import guess_format
 from flowlake.settings import Settings, Source, Target
 
 if TYPE_CHECKING:
@@ -55,6 +58,12 @@ HEADERS_IN_FULL = 1000
 """Up to how many objects a plan reads every header; beyond, HEADERS_PER_FLOW_LOG of each flow log."""
 
 HEADERS_PER_FLOW_LOG = 4
+
+EXCERPT = 200
+"""How many characters a plan shows of a line."""
+
+EXCERPT_LINES = 3
+"""How many lines a plan shows of an object without a header."""
 
 _S3_THREADS = 8
 
@@ -91,6 +100,21 @@ class RegisterReport:
 
 
 @dataclass(frozen=True)
+class Headerless:
+    """Text without a header: how many of the objects that were looked into, and what the first of them holds.
+
+    `lines` are the first ones, escaped and cut at EXCERPT characters. `format` is what they are taken for, None when
+    nobody can say; `how` tells how sure that is, and why.
+    """
+
+    objects: int
+    uri: str
+    lines: tuple[str, ...]
+    format: str | None
+    how: str
+
+
+@dataclass(frozen=True)
 class PlannedFlowLog:
     """What a window would read of one flow log. `headers_read` says how many of the objects were looked into."""
 
@@ -106,6 +130,7 @@ class PlannedFlowLog:
     headers_read: int
     formats: tuple[str, ...]
     unknown_fields: tuple[str, ...]
+    headerless: Headerless | None
     problems: tuple[str, ...]
 
 
@@ -383,7 +408,7 @@ def _inspect(spool: Spool, item: _Item) -> tuple[ObjectRow, Format | None]:
         path = spool.obtain(item.source, item.store, listed, kind)
         with opened_problem():
             if kind is Kind.TEXT:
-                row, format_ = _text_row(spool, listed, path)
+                row, format_ = _text_row(spool, item, path)
             else:
                 row, format_ = _parquet_row(spool, listed, path), None
         if not item.source.is_s3:
@@ -398,11 +423,16 @@ def _inspect(spool: Spool, item: _Item) -> tuple[ObjectRow, Format | None]:
     return row, format_
 
 
-def _text_row(spool: Spool, listed: ListedObject, path: Path) -> tuple[ObjectRow, Format]:
+def _text_row(spool: Spool, item: _Item, path: Path) -> tuple[ObjectRow, Format]:
+    listed = item.listed
     facts = inspect_text(path)
-    format_ = _text_format(facts.first_line, is_empty=facts.unpacked_bytes == 0)
+    found = _text_format(item.source, facts.first_lines, is_empty=facts.unpacked_bytes == 0)
+    format_ = found.format
+    notes = [f"read from a plain copy: {facts.copy_reason}"] if facts.copy_reason else []
+    if found.origin is _Origin.INFERRED:
+        notes.append(f"without a header: {found.how}")
     row = replace(
-        _row(listed, None, facts.copy_reason),
+        _row(listed, None, "; ".join(notes) or None),
         format_id=format_.format_id,
         read_path=spool.readable(listed, Kind.TEXT, path, needs_copy=facts.copy_reason is not None),
         line_count=facts.line_count,
@@ -414,15 +444,52 @@ def _text_row(spool: Spool, listed: ListedObject, path: Path) -> tuple[ObjectRow
     return row, format_
 
 
-def _text_format(line: bytes | None, *, is_empty: bool) -> Format:
+class _Origin(StrEnum):
+    """Where the format of a text object comes from."""
+
+    HEADER = "header"
+    DECLARED = "declared"
+    INFERRED = "inferred"
+
+
+@dataclass(frozen=True)
+class _TextFormat:
+    """The format of a text object, and without a header `how` it is known."""
+
+    format: Format
+    origin: _Origin
+    how: str
+
+
+def _text_format(source: Source, lines: Sequence[bytes], *, is_empty: bool) -> _TextFormat:
+    """The format that an object's first lines are in. Raises ObjectProblem when nobody can say."""
     if is_empty:
-        raise ObjectProblem(Reason.EMPTY, "its gzip stream holds no bytes")
-    format_ = parse_header(line) if line is not None else None
-    if format_ is None:
-        start = shown(line[:80].decode("latin-1")) if line else "blank lines, or one that does not end"
-        detail = f"it starts with: {start}"
-        raise ObjectProblem(Reason.NO_HEADER, detail)
-    return format_
+        raise ObjectProblem(Reason.EMPTY, "it unpacks to no bytes")
+    if not lines:
+        raise ObjectProblem(Reason.NO_HEADER, "it starts with: blank lines, or one that does not end")
+    header = parse_header(lines[0])
+    if header is not None:
+        return _TextFormat(header, _Origin.HEADER, "")
+    declared = format_named(source.format) if source.format else None
+    if declared is not None:
+        width = len(declared.fields)
+        # Something else altogether, such as JSON, would be an object of nothing but malformed lines.
+        if any(line.count(b" ") + 1 == width for line in lines):
+            return _TextFormat(declared, _Origin.DECLARED, f"declared, {declared.format_id}, by sources[].format")
+        why = f"none of its first lines has the {width} fields of sources[].format"
+    else:
+        guess = guess_format(lines)
+        if guess.is_sure:
+            how = f"inferred, {guess.format.format_id}, {guess.agreeing} of {_count(guess.lines, 'line')}"
+            return _TextFormat(guess.format, _Origin.INFERRED, how)
+        why = f"{guess.reason}; set sources[].format"
+    detail = f"it starts with: {_excerpt(lines[0], 80)} ({why})"
+    raise ObjectProblem(Reason.NO_HEADER, detail)
+
+
+def _excerpt(line: bytes, length: int) -> str:
+    """The start of a hostile line, printable."""
+    return shown(line[:length].decode("latin-1"))[:length]
 
 
 def _parquet_row(spool: Spool, listed: ListedObject, path: Path) -> ObjectRow:
@@ -524,6 +591,7 @@ class _Peek:
     format_name: str | None
     unknown_fields: tuple[str, ...]
     row: ObjectRow
+    headerless: Headerless | None = None
 
 
 def _peek(item: _Item) -> _Peek:
@@ -537,14 +605,29 @@ def _peek(item: _Item) -> _Peek:
             if length > len(tail):
                 tail = item.store.read_range(listed, start=None, length=min(length, listed.size))
             return _Peek("parquet", parse_footer(tail[-length:]).unknown_fields, _row(listed, None))
-        data = item.store.read_range(listed, start=0, length=FIRST_LINE_LIMIT)
+        data = item.store.read_range(listed, start=0, length=FIRST_LINES_LIMIT)
         is_whole = len(data) == listed.size
         head = unpack_start(data, is_whole=is_whole)
-        line = first_line(head, is_whole=is_whole and len(head) < FIRST_LINE_LIMIT)
-        format_ = _text_format(line, is_empty=is_whole and not head)
-        return _Peek(format_.format_id, format_.unknown_fields, _row(listed, None))
+        lines = first_lines(head, is_whole=is_whole and len(head) < FIRST_LINES_LIMIT)
+        return _peeked_text(item, lines, is_empty=is_whole and not head)
     except ObjectProblem as problem:
         return _Peek(None, (), _row(listed, problem.reason, problem.detail))
+
+
+def _peeked_text(item: _Item, lines: Sequence[bytes], *, is_empty: bool) -> _Peek:
+    excerpt = tuple(_excerpt(line, EXCERPT) for line in lines[:EXCERPT_LINES])
+    try:
+        found = _text_format(item.source, lines, is_empty=is_empty)
+    except ObjectProblem as problem:
+        if problem.reason is not Reason.NO_HEADER:
+            raise
+        row = _row(item.listed, problem.reason, problem.detail)
+        return _Peek(None, (), row, Headerless(1, item.listed.uri, excerpt, None, problem.detail or ""))
+    format_ = found.format
+    headerless = None
+    if found.origin is not _Origin.HEADER:
+        headerless = Headerless(1, item.listed.uri, excerpt, format_.format_id, found.how)
+    return _Peek(format_.format_id, format_.unknown_fields, _row(item.listed, None), headerless)
 
 
 def _spread(items: Sequence[_Item]) -> list[_Item]:
@@ -570,32 +653,39 @@ def _planned(items: Sequence[_Item], peeks: dict[str, _Peek]) -> PlannedFlowLog:
         headers_read=len(seen),
         formats=tuple(sorted({peek.format_name for peek in seen if peek.format_name})),
         unknown_fields=tuple(sorted({name for peek in seen for name in peek.unknown_fields})),
+        headerless=_first_headerless([peek.headerless for peek in seen if peek.headerless]),
         problems=tuple(_problems([peek.row for peek in seen])),
     )
+
+
+def _first_headerless(found: Sequence[Headerless]) -> Headerless | None:
+    """One for all, preferably of those that nobody can read."""
+    if not found:
+        return None
+    return replace(min(found, key=lambda each: (each.format is not None, each.uri)), objects=len(found))
 
 
 # --- words ---
 
 
 def _problems(rows: Iterable[ObjectRow]) -> list[str]:
-    """A line per reason, with how many objects it holds for and one of them; and one for unknown fields."""
+    """A line per reason, or way of reading, with how many objects and one of them; and one for unknown fields."""
     by_reason: dict[str, list[str]] = defaultdict(list)
+    by_way: dict[str, list[ObjectRow]] = defaultdict(list)
     unknown: Counter[str] = Counter()
-    copies = []
     for row in rows:
         if row.reason is not None:
             by_reason[row.reason].append(row.uri)
         elif row.detail is not None:
-            copies.append(row)
+            by_way[re.sub("[0-9]+", "", row.detail)].append(row)
         unknown.update(row.unknown_fields)
     problems = [
         f"{_count(len(uris), 'object')} not read: {reason}, {Reason(reason).meaning} (for example {shown(min(uris))})"
         for reason, uris in sorted(by_reason.items())
     ]
-    if copies:
-        example = min(copies, key=lambda row: row.uri)
-        count = _count(len(copies), "object")
-        problems.append(f"{count} read from a plain copy: {example.detail} (for example {shown(example.uri)})")
+    for _, alike in sorted(by_way.items()):
+        example = min(alike, key=lambda row: row.uri)
+        problems.append(f"{_count(len(alike), 'object')} {example.detail} (for example {shown(example.uri)})")
     if unknown:
         names = ", ".join(f"{shown(name)} ({_count(count, 'object')})" for name, count in sorted(unknown.items()))
         problems.append(f"unknown fields, kept aside: {names}")

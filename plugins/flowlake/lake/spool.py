@@ -98,6 +98,10 @@ class Spool:
         """What the engine reads in the place of an object that was obtained as `path`."""
         return str(self.copy(item, path) if needs_copy else self.link(item, kind, path))
 
+    def was_copied(self, row: ObjectRow) -> bool:
+        """Whether a registered object is read from a plain copy that `readable` made."""
+        return self.is_copy(Path(str(row.read_path)))
+
     def passed(self, path: Path) -> None:
         """Say that an object was looked into: it stays, for the engine to read."""
 
@@ -153,13 +157,19 @@ class AthenaSpool(Spool):
         elif needs_copy:
             write_readable_copy(path, copy)
             source = copy
-        if source is path and _PLAIN_KEY.fullmatch(item.key):
+        # Athena unpacks by the ending of the name.
+        is_plain = _PLAIN_KEY.fullmatch(item.key) and (kind is Kind.PARQUET or item.key.endswith(".gz"))
+        if source is path and is_plain:
             return item.uri
         try:
             self._files.take(f"{COPIES}/{copy.name}", source)
         finally:
             self.drop([copy])
         return self._files.uri(f"{COPIES}/{copy.name}")
+
+    def was_copied(self, row: ObjectRow) -> bool:
+        """Whether it may have been: `detail` says what was remarkable, and a copy that need not be does no harm."""
+        return row.detail is not None
 
     def passed(self, path: Path) -> None:
         """Drop an object that was looked into."""
@@ -349,8 +359,7 @@ def _restore(spool: Spool, source: Source, store: Store, row: ObjectRow) -> None
     kind = Kind(str(row.kind))
     try:
         path = spool.obtain(source, store, item, kind)
-        # A copy has its reason beside it (register's `detail`), on either target.
-        spool.readable(item, kind, path, needs_copy=row.detail is not None)
+        spool.readable(item, kind, path, needs_copy=spool.was_copied(row))
         spool.passed(path)
     except ObjectProblem as problem:
         raise _not_as_registered(row, problem) from None

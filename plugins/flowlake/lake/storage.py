@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -28,6 +29,7 @@ from flowlake.lake.layouts import (
     day_folder,
     folder_moment,
     parse_key,
+    stem,
 )
 from flowlake.lake.objects import ListedObject, ObjectProblem, Reason, shown
 from flowlake.lake.windows import Window, format_hour
@@ -120,7 +122,7 @@ def list_source(store: Store, source: Source, window: Window, *, key: str) -> Li
         regions = _flat(pool.map(lambda account: _regions(store, account), accounts))
         prefixes = sorted({prefix for region in regions for day in days for prefix in _day_prefix(store, region, day)})
         found = _flat(pool.map(lambda prefix: list(store.objects(prefix)), prefixes))
-    listed = [_listed(store, source, item) for item in found]
+    listed = _each_delivery_once([_listed(store, source, item) for item in found])
     hours = frozenset(window.hours)
     arrived = sorted((item for item in listed if item.arrival_hour in hours), key=lambda item: item.uri)
     return Listing(
@@ -128,6 +130,28 @@ def list_source(store: Store, source: Source, window: Window, *, key: str) -> Li
         hours={item.uri: item.arrival_hour for item in listed},
         trees=tuple(tree for tree, _ in trees),
     )
+
+
+def _each_delivery_once(listed: list[ListedObject]) -> list[ListedObject]:
+    """Give all but the first that arrived of the objects whose keys differ in their ending alone a reason.
+
+    They lie in one folder, which is always listed whole, and the first stays the first whatever comes after it.
+    """
+    deliveries: dict[str, list[ListedObject]] = defaultdict(list)
+    for item in listed:
+        if item.name is not None and item.reason is None:
+            deliveries[stem(item.key)].append(item)
+    duplicates: dict[str, ListedObject] = {}
+    for alike in deliveries.values():
+        if len(alike) > 1:
+            first = min(alike, key=lambda item: (item.last_modified, item.key))
+            duplicates |= {item.key: first for item in alike if item is not first}
+    return [
+        replace(item, reason=Reason.DUPLICATE, detail=f"{shown(duplicates[item.key].uri)} arrived before it")
+        if item.key in duplicates
+        else item
+        for item in listed
+    ]
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,12 @@ def format_of(fields: tuple[str, ...]) -> Format:
     return Format(format_id, fields)
 
 
+def format_named(text: str) -> Format | None:
+    """The format that settings name: by its id where it is a known one, else by its header line; None if it is none."""
+    headers = {format_id: header for header, format_id in KNOWN_FORMATS.items()}
+    return parse_header(headers.get(text, text).encode())
+
+
 def parse_header(line: bytes) -> Format | None:
     """The format that a line announces, or None when the line is no header.
 

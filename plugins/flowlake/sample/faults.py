@@ -1,5 +1,5 @@
 """Imperfections on purpose. None of them takes away a record that the truth counts: bad lines are additional lines, and
-broken objects hold nothing but NODATA lines of an idle interface."""
+broken objects, like the one that was unpacked on the way, hold nothing but NODATA lines of an idle interface."""
 
 from __future__ import annotations
 
@@ -26,12 +26,16 @@ README = b"These folders are written by the flow log service. Please do not put 
 
 @dataclass(frozen=True)
 class Extra:
-    """An additional file: its key below the logs folder, the slot that its arrival follows, and its content."""
+    """An additional file: its key below the logs folder, the slot that its arrival follows, and its content.
+
+    `gaps` is how many NODATA lines can be read in it.
+    """
 
     key: str
     slot: int
     content: bytes
     kind: FaultKind
+    gaps: int = 0
 
 
 def spoil(
@@ -82,12 +86,12 @@ def compress(text: bytes | memoryview, members: int = 1) -> bytes:
 
 
 def extra_files(spec: SampleSpec, network: Network, renderers: Mapping[str, Renderer]) -> list[Extra]:
-    """Return the broken objects, the foreign file and the directory marker, spread over the hours of the sample."""
+    """Return the broken objects, the unpacked one, the foreign file and the directory marker, spread over the hours."""
     by_letter = {flow_log.letter: flow_log for flow_log in network.flow_logs}
     kinds: list[tuple[FaultKind, str, Callable[[Renderer, Records], bytes]]] = [
         (FaultKind.TRUNCATED_GZIP, "A", lambda renderer, idle: _cut(compress(_text(renderer, idle)))),
         (FaultKind.WRONG_CHECKSUM, "B", lambda renderer, idle: _wrong_checksum(compress(_text(renderer, idle)))),
-        (FaultKind.NOT_GZIP, "A", _text),
+        (FaultKind.UNPACKED, "A", _text),
         (FaultKind.TRUNCATED_PARQUET, "C", lambda renderer, idle: _cut(renderer.parquet(idle))),
         (FaultKind.EMPTY_OBJECT, "A", lambda renderer, idle: b""),
         (FaultKind.NO_HEADER, "D", lambda renderer, idle: compress(_text(renderer, idle).split(b"\n", 1)[1])),
@@ -97,7 +101,8 @@ def extra_files(spec: SampleSpec, network: Network, renderers: Mapping[str, Rend
         slot = spec.begin + SLOT_SECONDS * ((5 + 7 * number) % (12 * spec.hours))
         flow_log = by_letter[letter]
         key = folder(flow_log, slot, spec.prefix) / object_name(flow_log, slot, spec.seed, kind.value)
-        extras.append(Extra(str(key), slot, content(renderers[letter], _idle_records(network, slot)), kind))
+        gaps = IDLE_LINES if kind is FaultKind.UNPACKED else 0
+        extras.append(Extra(str(key), slot, content(renderers[letter], _idle_records(network, slot)), kind, gaps))
     day = folder(by_letter["A"], spec.begin, spec.prefix)
     extras.append(Extra(str(day / "README.txt"), spec.begin, README, FaultKind.FOREIGN_FILE))
     extras.append(Extra(str(day / "archive_$folder$"), spec.begin, b"", FaultKind.DIRECTORY_MARKER))

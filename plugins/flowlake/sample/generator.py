@@ -109,6 +109,7 @@ class _Generation:
             for extra in extra_files(self.spec, self.network, self.renderers):
                 self._put(extra.key, extra.content, extra.slot, can_be_late=False)
                 self.faults.append(InjectedFault(extra.kind, extra.key, 1))
+                self.totals["gaps"] += extra.gaps
         rows = self.truth.write(self.out / "truth.parquet")
         self._write_network()
         return self._report(rows)

@@ -31,7 +31,7 @@ class FaultKind(StrEnum):
     SEVERAL_GZIP_MEMBERS = "several_gzip_members"
     TRUNCATED_GZIP = "truncated_gzip"
     WRONG_CHECKSUM = "wrong_checksum"
-    NOT_GZIP = "not_gzip"
+    UNPACKED = "unpacked"
     TRUNCATED_PARQUET = "truncated_parquet"
     EMPTY_OBJECT = "empty_object"
     NO_HEADER = "no_header"

@@ -128,7 +128,7 @@ def test_faults_take_no_record_away(faulty: SampleReport, tmp_path: Path) -> Non
     """Every good line of the sample without faults is in the one with them, as often, and the truth is the same."""
 
     def good_lines(report: SampleReport) -> dict[str, list[bytes]]:
-        broken = {f.key for f in report.faults if f.kind is FaultKind.TRUNCATED_GZIP or f.kind in UNREADABLE}
+        broken = {f.key for f in report.faults if f.kind is FaultKind.TRUNCATED_GZIP or f.kind in ADDITIONAL}
         lines: dict[str, list[bytes]] = {}
         for path in sorted(report.logs.rglob("*.log.gz")):
             key = path.relative_to(report.logs).as_posix()
@@ -148,7 +148,7 @@ def test_faults_take_no_record_away(faulty: SampleReport, tmp_path: Path) -> Non
     assert faulty.records == clean.records
 
 
-UNREADABLE = {FaultKind.WRONG_CHECKSUM, FaultKind.NOT_GZIP, FaultKind.EMPTY_OBJECT, FaultKind.NO_HEADER}
+ADDITIONAL = {FaultKind.WRONG_CHECKSUM, FaultKind.UNPACKED, FaultKind.EMPTY_OBJECT, FaultKind.NO_HEADER}
 
 
 def by_kind(report: SampleReport, kind: FaultKind) -> list[Path]:
@@ -160,13 +160,21 @@ def by_kind(report: SampleReport, kind: FaultKind) -> list[Path]:
     [
         (FaultKind.TRUNCATED_GZIP, EOFError),
         (FaultKind.WRONG_CHECKSUM, (gzip.BadGzipFile, zlib.error)),
-        (FaultKind.NOT_GZIP, gzip.BadGzipFile),
     ],
 )
 def test_broken_text_objects_are_broken(faulty: SampleReport, kind: FaultKind, error: Any) -> None:
     (path,) = by_kind(faulty, kind)
     with pytest.raises(error):
         gzip.decompress(path.read_bytes())
+
+
+def test_an_unpacked_object_is_whole_and_its_gaps_are_counted(faulty: SampleReport, tmp_path: Path) -> None:
+    (path,) = by_kind(faulty, FaultKind.UNPACKED)
+    header, *lines = path.read_text().splitlines()
+    assert "log-status" in header
+    assert all(line.split(" ")[header.split(" ").index("log-status")] == "NODATA" for line in lines)
+    clean = generate(SampleSpec(seed=5, hours=2, scale=0.05, faults=False), tmp_path)
+    assert faulty.gap_records - clean.gap_records == len(lines) == 400
 
 
 def test_a_broken_parquet_object_is_broken(faulty: SampleReport) -> None:
