@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 import time
 import traceback
@@ -209,6 +210,77 @@ def run_command(
     )
     if cost := published.details.get("cost of the run"):
         click.echo(f"cost: {cost}")
+
+
+@cli.command("backfill", short_help="Run a long range window by window; what is done is skipped.")
+@_window_options
+@click.option(
+    "--window",
+    "size",
+    default="day",
+    show_default=True,
+    metavar="SIZE",
+    help="What one run takes: day, month (UTC), or so many hours, as 6h.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what there is to run, and how long it takes; change nothing.")
+@click.option("--again", is_flag=True, help="Run windows that are done, too.")
+@click.option(
+    "--accept-missing", is_flag=True, help="Drop the rows of objects that were registered before and are gone."
+)
+@click.option("-v", "--verbose", is_flag=True, help="Log every step in full, dbt's own lines too.")
+@_config_option
+@click.pass_context
+def backfill_command(
+    command: click.Context,
+    *,
+    window: Window,
+    size: str,
+    dry_run: bool,
+    again: bool,
+    accept_missing: bool,
+    verbose: bool,
+    config: Path | None,
+) -> None:
+    """Run a long range window by window, oldest first, each through the steps of the hourly DAG.
+
+    A window is done, and skipped, when all of its hours are validated and its objects are still those that were read.
+    So a backfill that was stopped or killed goes on when it is typed again. It holds the lake for one window at a time:
+    the hourly DAG may run beside it. The first window that fails ends it.
+
+    \b
+    Examples:
+      flowlake backfill --from 2026-10-01 --to 2026-11-01 --dry-run
+      flowlake backfill --from 2026-10-01 --to 2026-11-01
+      flowlake backfill --from 2026-01-01 --to 2026-11-01 --window month
+      flowlake backfill --from 2026-11-20 --to 2026-11-21 --window 6h --again
+    """
+    from flowlake import backfill
+    from flowlake.progress import BackfillProgress, showing, start_logging
+    from flowlake.terminal import counted, human_duration, make_console, print_table
+
+    session: Session = command.obj
+    console = make_console(stderr=True)
+    start_logging(console, verbose=verbose)
+    run_id = f"backfill-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.getpid()}"
+    context = RunContext(session.settings(config), window, run_id, accept_missing=accept_missing)
+    working: AbstractContextManager[Any] = console.status(f"listing {window}") if console.is_terminal else nullcontext()
+    with working:
+        planned = backfill.plan(context, size, again=again)
+    if dry_run:
+        print_table(make_console(), backfill.plan_table(planned))
+        click.echo(f"{planned}; nothing was changed")
+        return
+    console.print(str(planned))
+    options = [f"--config {shlex.quote(str(path))}" for path in (config or session.config,) if path]
+    options += [f"--window {size}", *(["--again"] if again else []), *(["--accept-missing"] if accept_missing else [])]
+    started = time.monotonic()
+    with showing(BackfillProgress(console, planned, window, " ".join(options))) as progress:
+        filled = backfill.walk(context, planned, again=again, watch=progress)
+    ran = sum(each.ran for each in filled)
+    click.echo(
+        f"{window}: {counted(ran, 'window')} run, {len(filled) - ran:,} skipped, published"
+        f" in {human_duration(time.monotonic() - started)}"
+    )
 
 
 @cli.command("inspect", short_help="Show what a window would read and what looks wrong.")

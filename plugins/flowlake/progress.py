@@ -6,16 +6,22 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from flowlake.backfill import Pace, named, outcome_line
 from flowlake.lake.objects import shown
-from flowlake.terminal import counted, human_bytes
+from flowlake.lake.windows import format_hour
+from flowlake.terminal import counted, human_bytes, human_duration
 
 if TYPE_CHECKING:
+    from rich.status import Status
+
+    from flowlake.backfill import BackfillPlan, Filled
+    from flowlake.lake.windows import Window
     from flowlake.steps import Step, StepReport
 
 SHOWN_REMARKS = 8
@@ -78,9 +84,74 @@ class StepProgress:
         return f"[{self._names.index(name) + 1}/{len(self._names)}]"
 
 
+class BackfillProgress:
+    """Shows the windows of a backfill on a console, a line each; a `flowlake.backfill.Watch`."""
+
+    def __init__(self, console: Console, planned: BackfillPlan, whole: Window, options: str) -> None:
+        """Take the console, the plan, the range, and the options with which the rest of it would be run."""
+        self._console = console
+        self._pace = Pace(planned)
+        self._windows = len(planned.looks)
+        self._end = format_hour(whole.end)
+        self._options = options
+        self._status: Status | None = None
+        self._current: tuple[int, Window, float] | None = None
+        self._step = ""
+
+    def begin(self, number: int, window: Window) -> None:
+        """A window's turn has come."""
+        self._current = (number, window, time.monotonic())
+        self._step = ""
+        if self._console.is_terminal:
+            self._status = self._console.status(Text(f"{self._place(number)} {named(window)}"))
+            self._status.start()
+
+    def on_step(self, step: Step, report: StepReport | None) -> None:
+        """A step of the window begins (no report), or has ended."""
+        self._step = step.name
+        if self._status is not None and self._current is not None:
+            number, window, _ = self._current
+            self._status.update(Text(f"{self._place(number)} {named(window)} {step.name}: {step.summary}"))
+        if report is not None:
+            for remark in remarks(report):
+                self._console.print(Text(f"      {remark}", style="yellow"))
+
+    def end(self, number: int, filled: Filled) -> None:
+        """A window is over."""
+        self.stop()
+        self._current = None
+        self._pace.passed(filled)
+        self._console.print(Text(outcome_line(self._place(number), filled, self._pace.seconds_left)))
+
+    def fail(self) -> None:
+        """Say which window ended the backfill, and what to type to go on."""
+        self.stop()
+        if self._current is None:
+            return
+        number, window, started = self._current
+        at = f" in {self._step}" if self._step else ""
+        place, spent = self._place(number), human_duration(time.monotonic() - started)
+        self._console.print(Text(f"{place} {named(window)} did not end well{at}, after {spent}", style="red"))
+        start = format_hour(window.start)
+        self._console.print(f"{number - 1:,} of {counted(self._windows, 'window')} done; mend what stands below, then")
+        self._console.print(Text(f"  flowlake backfill --from {start} --to {self._end} {self._options}"))
+
+    def stop(self) -> None:
+        """Take the spinner away."""
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
+
+    def _place(self, number: int) -> str:
+        return f"[{number}/{self._windows}]"
+
+
+_Shown = TypeVar("_Shown", StepProgress, BackfillProgress)
+
+
 @contextmanager
-def showing(progress: StepProgress) -> Iterator[StepProgress]:
-    """Leave no spinner behind, whatever happens, and name the step at which it happened."""
+def showing(progress: _Shown) -> Iterator[_Shown]:
+    """Leave no spinner behind, whatever happens, and name the step or the window at which it happened."""
     try:
         yield progress
     except BaseException:

@@ -52,6 +52,17 @@ def human_bytes(size: float | None) -> str:
     return f"{value:.1f} {_DECIMAL[-1]}"
 
 
+def human_duration(seconds: float) -> str:
+    """A duration in the unit that people would name it in: `41 s`, `6 min`, `2 h 10 min`."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{minutes} min"
+    hours, rest = divmod(minutes, 60)
+    return f"{hours:,} h" if not rest else f"{hours:,} h {rest} min"
+
+
 def human_count(number: int | None) -> str:
     """A count with thousands apart: `1,234,567`."""
     return "-" if number is None else f"{number:,}"

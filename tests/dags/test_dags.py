@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ import pytest
 
 from flowlake.orchestration.assets import PUBLISHED_TABLES
 from flowlake.orchestration.defaults import DEFAULT_ARGS, HOURLY_DAG, Tag, max_active_runs
+from flowlake.orchestration.operators import FROM, TO, WINDOW_TIMEOUT, WINDOWS_TASK
 from flowlake.steps import STEPS
 
-DAGS = {"flow_logs_hourly", "flow_logs_maintenance", "flow_logs_replay"}
+DAGS = {"flow_logs_backfill", "flow_logs_hourly", "flow_logs_maintenance", "flow_logs_replay"}
 
 
 def test_every_file_imports_and_gives_exactly_these_dags(dag_bag: Any) -> None:
@@ -52,7 +54,7 @@ class TestEveryDag:
         assert dag.default_args == DEFAULT_ARGS
         for task in dag.tasks:
             assert task.retries == 2
-            assert task.execution_timeout == timedelta(hours=2)
+            assert task.execution_timeout == (WINDOW_TIMEOUT if task.task_id == WINDOWS_TASK else timedelta(hours=2))
             assert task.on_failure_callback == DEFAULT_ARGS["on_failure_callback"]
 
     def test_has_typed_params_with_descriptions_and_valid_defaults(self, dag_bag: Any, dag_id: str) -> None:
@@ -62,7 +64,11 @@ class TestEveryDag:
             assert "type" in param.schema, name
             assert param.description, name
             assert f"`{name}`" in dag.doc_md
-            param.resolve()
+            if param.has_value:
+                param.resolve()
+            else:
+                assert dag_id == "flow_logs_backfill"
+                assert name in (FROM, TO)
 
     def test_is_paused_when_new_and_does_not_catch_up(self, dag_bag: Any, dag_id: str) -> None:
         dag = dag_bag.dags[dag_id]
@@ -130,6 +136,55 @@ def test_maintenance_says_what_it_would_do_before_it_does_it(dag_bag: Any) -> No
     assert maintain.trigger_rule == "all_success"
     assert maintenance.max_active_runs == 1
     assert maintenance.params.get_param("dry_run_only").resolve() is False
+
+
+class TestBackfill:
+    @pytest.fixture
+    def backfill(self, dag_bag: Any) -> Any:
+        return dag_bag.dags["flow_logs_backfill"]
+
+    def test_is_a_plan_then_a_task_for_each_window_then_publish(self, backfill: Any) -> None:
+        assert [task.task_id for task in backfill.topological_sort()] == ["plan", "windows", "publish"]
+        plan, windows, publish = backfill.topological_sort()
+        assert (windows.upstream_task_ids, publish.upstream_task_ids) == ({"plan"}, {"windows"})
+        assert windows.is_mapped
+        assert windows.max_active_tis_per_dagrun == 1
+        assert (windows.trigger_rule, publish.trigger_rule) == ("all_success", "none_failed")
+        assert [outlet.uri for outlet in publish.outlets] == [f"x-flowlake://flowlake/{it}" for it in PUBLISHED_TABLES]
+        assert not plan.outlets
+        assert not windows.outlets
+
+    def test_is_started_by_hand_and_only_plans_unless_told_otherwise(self, backfill: Any) -> None:
+        assert backfill.schedule is None
+        assert backfill.max_active_runs == 1
+        defaults = {name: backfill.params.get_param(name).resolve() for name in ("window", "dry_run", "again")}
+        assert defaults == {"window": "day", "dry_run": True, "again": False}
+        assert backfill.params.get_param("accept_missing").resolve() is False
+
+    @pytest.mark.parametrize(
+        ("name", "good", "bad"),
+        [
+            ("from", "2026-11-20T00:00:00Z", "yesterday"),
+            ("to", "2026-11-20T00:00:00+00:00", None),
+            ("window", "6h", "week"),
+            ("window", "month", "6h; drop"),
+            ("dry_run", False, "no"),
+        ],
+    )
+    def test_takes_only_what_its_parameters_are(self, backfill: Any, name: str, good: object, bad: object) -> None:
+        from airflow.sdk.exceptions import ParamValidationError
+
+        param = copy.deepcopy(backfill.params.get_param(name))  # it keeps what it has resolved
+        assert param.resolve(good) == good
+        with pytest.raises(ParamValidationError):
+            param.resolve(bad)
+
+    def test_has_a_range_that_nobody_chose_for_you(self, backfill: Any) -> None:
+        from airflow.sdk.exceptions import ParamValidationError
+
+        for name in ("from", "to"):
+            with pytest.raises(ParamValidationError):
+                backfill.params.get_param(name).resolve()
 
 
 def test_only_publish_updates_the_assets_of_the_published_tables(hourly: Any) -> None:

@@ -7,25 +7,35 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import psutil
 import pytest
 from airflow.sdk.exceptions import (
     AirflowException,
     AirflowFailException,
+    AirflowRescheduleException,
     AirflowSkipException,
     AirflowTaskTimeout,
 )
 
+from flowlake import backfill
 from flowlake.errors import BudgetError, FlowlakeError
 from flowlake.lake import maintain as maintenance
 from flowlake.lake.windows import Window, WindowError
 from flowlake.orchestration import operators
 from flowlake.orchestration.alerts import describe_failure
-from flowlake.orchestration.operators import MaintenanceOperator, StepOperator, report_values, window_of
+from flowlake.orchestration.operators import (
+    BackfillPlanOperator,
+    BackfillPublishOperator,
+    BackfillWindowOperator,
+    MaintenanceOperator,
+    StepOperator,
+    report_values,
+    window_of,
+)
 from flowlake.settings import SettingsError
-from flowlake.steps import GateFailed, RunContext, StepReport
+from flowlake.steps import STEPS, GateFailed, RunContext, StepReport
 
 NOON = datetime(2024, 3, 5, 12, tzinfo=UTC)
 ONE = datetime(2024, 3, 5, 13, tzinfo=UTC)
@@ -194,6 +204,152 @@ class TestMaintenance:
         config.write_text("nonsense: 1\n")
         with pytest.raises(AirflowFailException, match="nonsense"):
             self._run(monkeypatch, dry_run=False)
+
+
+class Looks:
+    """A backfill's windows as nobody's lake has them: which are done, which were run."""
+
+    def __init__(self) -> None:
+        self.ran: list[tuple[str, str]] = []
+        self.error: Exception | None = None
+        self.published: list[str] = []
+
+    def look(self, run: RunContext, *, again: bool) -> backfill.Look:
+        is_done = run.window.start.day == 6 and not again
+        return backfill.Look(run.window, 2, 70, frozenset({"fl-1"}), is_done, "unchanged" if is_done else "never run")
+
+    def run_window(self, run: RunContext, on_step: Any) -> list[StepReport]:
+        if self.error is not None:
+            raise self.error
+        self.ran.append((str(run.window), run.run_id))
+        on_step(STEPS[0], StepReport("register", 1.0, objects=2))
+        return []
+
+    def run_step(self, name: str, run: RunContext) -> StepReport:
+        self.published.append(f"{name} {run.window}")
+        return StepReport(name)
+
+
+@pytest.mark.usefixtures("config")
+class TestBackfill:
+    RANGE: ClassVar = {
+        "from": "2024-03-05T12:00:00.000Z",
+        "to": "2024-03-08T00:00:00+00:00",
+        "window": "day",
+        "dry_run": False,
+        "again": False,
+    }
+    WINDOWS = ("2024-03-05T12/2024-03-06T00", "2024-03-06T00/2024-03-07T00", "2024-03-07T00/2024-03-08T00")
+
+    @pytest.fixture
+    def looks(self, monkeypatch: pytest.MonkeyPatch, config: Path) -> Looks:
+        (config.parent / "logs").mkdir()
+        looks = Looks()
+        for name in ("look", "run_window", "run_step"):
+            monkeypatch.setattr(backfill, name, getattr(looks, name))
+        return looks
+
+    def _execute(
+        self, operator: Any, params: dict[str, Any] | None = None, states: dict[str, str] | None = None, index: int = -1
+    ) -> tuple[Any, dict[str, Any]]:
+        pushed: dict[str, Any] = {}
+        ti = SimpleNamespace(
+            dag_id="flow_logs_backfill",
+            map_index=index,
+            xcom_push=lambda key, value: pushed.update({key: value}),
+            xcom_pull=lambda task_ids: list(self.WINDOWS),
+            get_task_states=lambda dag_id, task_ids, run_ids: {run_ids[0]: states or {}},
+        )
+        context = _context(run_id="manual", params={**self.RANGE, **(params or {})}, ti=ti)
+        return operator.execute.__wrapped__(operator, context), pushed
+
+    def test_a_plan_gives_the_windows_and_says_what_they_hold(self, looks: Looks) -> None:
+        windows, pushed = self._execute(BackfillPlanOperator(task_id="plan"))
+        assert windows == list(self.WINDOWS)
+        assert pushed["plan"]["summary"].startswith("3 windows, 1 done before, 2 to run (4 objects, 140 B, 1 flow log)")
+        assert pushed["plan"]["windows"][1] == {
+            "window": self.WINDOWS[1],
+            "objects": 2,
+            "bytes": 70,
+            "flow_logs": 1,
+            "is_done": True,
+            "reason": "unchanged",
+        }
+        assert looks.ran == []
+
+    def test_a_dry_run_gives_no_windows_and_publishes_nothing(
+        self, looks: Looks, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        windows, pushed = self._execute(BackfillPlanOperator(task_id="plan"), {"dry_run": True})
+        assert windows == []
+        assert len(pushed["plan"]["windows"]) == 3
+        monkeypatch.setattr(self, "WINDOWS", ())
+        with pytest.raises(AirflowSkipException, match="nothing was to be run"):
+            self._execute(BackfillPublishOperator(task_id="publish"), {"dry_run": True})
+        assert looks.published == []
+
+    @pytest.mark.usefixtures("looks")
+    @pytest.mark.parametrize(
+        ("params", "complaint"),
+        [
+            ({"from": "2024-03-09T00:00:00Z"}, "is empty"),
+            ({"from": "2024-03-05T12:30:00Z"}, "is not a whole hour"),
+            ({"from": "2024-03-05T12:00:00"}, "has no time zone"),
+            ({"from": "soon"}, "from is no time: 'soon'"),
+            ({"to": "2999-01-01T00:00:00Z"}, "is not over"),
+            ({"window": "week"}, "is no size of a window"),
+            ({"from": "2020-01-01T00:00:00Z", "to": "2020-03-01T00:00:00Z", "window": "1h"}, "1,440 windows are more"),
+        ],
+    )
+    def test_a_range_that_is_none_fails_without_a_retry(self, params: dict[str, Any], complaint: str) -> None:
+        with pytest.raises(AirflowFailException, match=complaint):
+            self._execute(BackfillPlanOperator(task_id="plan"), params)
+
+    def _window(self, index: int) -> BackfillWindowOperator:
+        return BackfillWindowOperator(task_id="windows", window=self.WINDOWS[index])
+
+    def test_a_window_runs_all_steps_in_its_turn(self, looks: Looks) -> None:
+        done, _ = self._execute(self._window(2), states={"windows_0": "success", "windows_1": "success"}, index=2)
+        assert looks.ran == [(self.WINDOWS[2], "manual-3")]
+        assert (done["ran"], done["reason"], done["steps"][0]["objects"]) == (True, "never run", 2)
+        assert self._window(2).window_name == "2024-03-07"
+
+    def test_a_window_that_is_done_is_over_at_once(self, looks: Looks) -> None:
+        done, _ = self._execute(self._window(1), states={"windows_0": "success"}, index=1)
+        assert (done["ran"], done["reason"]) == (False, "unchanged")
+        assert looks.ran == []
+        self._execute(self._window(1), {"again": True}, states={"windows_0": "success"}, index=1)
+        assert [window for window, _ in looks.ran] == [self.WINDOWS[1]]
+
+    @pytest.mark.parametrize("state", ["up_for_retry", "running", "queued", "scheduled", None])
+    def test_a_window_waits_for_those_before_it(self, looks: Looks, state: Any) -> None:
+        with pytest.raises(AirflowRescheduleException):
+            self._execute(self._window(1), states={"windows_0": state, "windows_1": "running"}, index=1)
+        assert looks.ran == []
+
+    def test_behind_a_window_that_failed_the_others_are_left_out_and_nothing_is_green(self, looks: Looks) -> None:
+        states = {"windows_0": "failed", "windows_1": "skipped"}
+        with pytest.raises(AirflowSkipException, match="window 1 failed"):
+            self._execute(self._window(2), states=states, index=2)
+        # Somebody cured and cleared the failed one alone.
+        states = {"windows_0": "success", "windows_1": "skipped", "windows_2": "skipped"}
+        with pytest.raises(AirflowFailException, match="2 of 3 windows were left out, the first is number 2"):
+            self._execute(BackfillPublishOperator(task_id="publish"), states=states)
+        assert (looks.ran, looks.published) == ([], [])
+
+    def test_publish_shows_all_of_it(self, looks: Looks) -> None:
+        states = dict.fromkeys(("windows_0", "windows_1", "windows_2"), "success")
+        values, _ = self._execute(BackfillPublishOperator(task_id="publish"), states=states)
+        assert values["step"] == "publish"
+        assert looks.published == [f"publish {self.WINDOWS[2]}"]
+
+    def test_a_failed_gate_is_not_retried_and_everything_else_is(self, looks: Looks) -> None:
+        looks.error = GateFailed("3 lines are lost")
+        with pytest.raises(AirflowFailException, match="3 lines are lost"):
+            self._execute(self._window(0), index=0)
+        looks.error = FlowlakeError("the bucket does not answer")
+        with pytest.raises(FlowlakeError, match="does not answer"):
+            self._execute(self._window(0), index=0)
 
 
 def test_numbers_are_plain_values() -> None:

@@ -52,7 +52,7 @@ def _parse(file: Path) -> dict[str, Any]:
     return dict(json.loads(output.stdout.splitlines()[-1]))
 
 
-@pytest.fixture(scope="module", params=["flow_logs_hourly", "flow_logs_replay"])
+@pytest.fixture(scope="module", params=["flow_logs_backfill", "flow_logs_hourly", "flow_logs_replay"])
 def parsed(project: Path, request: pytest.FixtureRequest) -> dict[str, Any]:
     found = _parse(project / "dags" / f"{request.param}.py")
     assert found["dags"] == [request.param]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 
+import pytest
 from rich.console import Console
 
-from flowlake.terminal import make_table, print_table
+from flowlake.terminal import human_duration, make_table, print_table
 
 
 def _printed(width: int, columns: list[str], row: list[str], right: tuple[str, ...] = ()) -> list[str]:
@@ -36,3 +37,11 @@ def test_long_text_is_folded_where_that_makes_room() -> None:
 
 def test_a_table_that_fits_stays_as_it_is() -> None:
     assert _printed(40, ["a", "b"], ["x", "12"], ("b",))[::2] == ["a   b", "x  12"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.4, "0 s"), (99.4, "99 s"), (99.6, "2 min"), (5940, "99 min"), (7200, "2 h"), (7800, "2 h 10 min")],
+)
+def test_a_duration_is_in_the_unit_that_people_name(seconds: float, said: str) -> None:
+    assert human_duration(seconds) == said

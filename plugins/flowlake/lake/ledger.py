@@ -272,6 +272,17 @@ def begun_hours(connection: duckdb.DuckDBPyConnection, run_id: str, before: str)
     return tuple(hour for (hour,) in rows)
 
 
+def hour_states(connection: duckdb.DuckDBPyConnection, window: Window) -> dict[str, str]:
+    """How far each hour of a window came that was ever run, by hour."""
+    if not _columns(connection, "ops", "windows"):
+        return {}
+    rows = connection.execute(
+        "select arrival_hour, state from lake.ops.windows where arrival_hour in (select unnest(?))",
+        [list(window.hours)],
+    ).fetchall()
+    return dict(rows)
+
+
 def blocking_hours(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str, str]]:
     """(arrival hour, state, run id) of the hours that stand between the lake and its readers, in order."""
     return connection.execute(

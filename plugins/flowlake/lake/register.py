@@ -231,6 +231,18 @@ def plan(settings: Settings, window: Window, *, s3_client: S3ClientFactory | Non
     )
 
 
+def list_window(
+    settings: Settings, window: Window, *, s3_client: S3ClientFactory | None = None
+) -> tuple[tuple[ListedObject, ...], Mapping[str, str]]:
+    """What the sources list of a window: its objects, and the arrival hour of each object that was met on the way.
+
+    Raises SourceError as `register` does; nothing is read or written.
+    """
+    with _file_errors():
+        found = _find(settings, window, s3_client)
+    return tuple(item.listed for item in found.items), found.hours
+
+
 # --- finding ---
 
 

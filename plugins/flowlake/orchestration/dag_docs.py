@@ -77,7 +77,9 @@ def _render_dag(dag: DAG) -> str:
 
 
 def _schedule(dag: DAG) -> str:
-    expression, zone = getattr(dag.timetable, "expression", "none"), getattr(dag.timetable, "timezone", "UTC")
+    expression, zone = getattr(dag.timetable, "expression", None), getattr(dag.timetable, "timezone", "UTC")
+    if expression is None:
+        return "none, it is triggered by hand"
     return f"`{expression}` ({zone}), {type(dag.timetable).__name__}"
 
 

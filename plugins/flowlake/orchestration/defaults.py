@@ -31,6 +31,7 @@ def max_active_runs() -> int:
 class Tag(StrEnum):
     """The tags that a DAG may carry; a test refuses any other."""
 
+    BACKFILL = "backfill"
     FLOWLAKE = "flowlake"
     HOURLY = "hourly"
     MAINTENANCE = "maintenance"

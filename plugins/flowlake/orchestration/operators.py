@@ -1,6 +1,7 @@
 """What flowlake does, as Airflow tasks.
 
-A step of a run: the data interval becomes the arrival window, the rest is `flowlake.steps`. And maintenance.
+A step of a run: the data interval becomes the arrival window, the rest is `flowlake.steps`. Maintenance. And a bulk
+backfill, a task for each of its windows.
 """
 
 from __future__ import annotations
@@ -8,16 +9,18 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import psutil  # type: ignore[import-untyped] # it ships no types
 from airflow.sdk import BaseOperator  # noqa: TID253 - this package is where Airflow is imported
 from airflow.sdk.bases.operator import chain  # noqa: TID253 - likewise
+from airflow.sdk.configuration import conf  # noqa: TID253 - likewise
 from airflow.sdk.exceptions import (  # noqa: TID253 - likewise
     AirflowException,
     AirflowFailException,
+    AirflowRescheduleException,
     AirflowSkipException,
     AirflowTaskTimeout,
 )
@@ -39,6 +42,17 @@ ACCEPT_MISSING = "accept_missing"
 
 DRY_RUN_ONLY = "dry_run_only"
 """The run parameter that ends maintenance after its dry run."""
+
+FROM, TO, WINDOW_SIZE, DRY_RUN, AGAIN = "from", "to", "window", "dry_run", "again"
+"""The run parameters of a backfill, beside ACCEPT_MISSING."""
+
+PLAN_TASK, WINDOWS_TASK = "plan", "windows"
+
+WINDOW_TIMEOUT = timedelta(days=1)
+"""For all steps of a window that may be a month, and the wait for another run before it."""
+
+_LOOK_AGAIN = timedelta(seconds=30)
+"""How soon a window looks again whether those before it are over."""
 
 PUBLISHING_STEP = "publish"
 """The step whose success says that the published tables are new."""
@@ -79,7 +93,24 @@ def report_values(report: StepReport) -> dict[str, Any]:
     }
 
 
-class StepOperator(BaseOperator):
+class _Stoppable(BaseOperator):
+    """A task that runs steps, which have child processes."""
+
+    template_fields: Sequence[str] = ()
+
+    def on_kill(self) -> None:
+        """End the step when Airflow ends its task: dbt runs as a child process, and it must not outlive the task."""
+        for child in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.terminate()
+        if isinstance(sys.exception(), AirflowTaskTimeout):
+            return
+        # Airflow calls this from its signal handler and would go on with the step as if nothing had been said.
+        message = f"The task {self.task_id} was stopped."
+        raise AirflowException(message)
+
+
+class StepOperator(_Stoppable):
     """Runs one step of `flowlake.steps` over the run's arrival window.
 
     An error of flowlake that a repetition cannot cure (a failed gate, wrong settings), or would pay for again (a spent
@@ -87,7 +118,6 @@ class StepOperator(BaseOperator):
     keeps as the task's XCom.
     """
 
-    template_fields: Sequence[str] = ()
     ui_color = "#e8f0ea"
 
     def __init__(self, *, step: str, **kwargs: Any) -> None:
@@ -99,34 +129,24 @@ class StepOperator(BaseOperator):
         """Run the step, which logs what it handled; log its details; return its numbers."""
         quieten()
         try:
-            report = run_step(self.step, self._run_context(context))
+            report = run_step(self.step, run_context(context, window_of(context)))
         except (BudgetError, GateFailed, SettingsError) as error:
             raise AirflowFailException(str(error)) from error
         for name, value in report.details.items():
             self.log.info("%s: %s", name, value)
         return report_values(report)
 
-    def on_kill(self) -> None:
-        """End the step when Airflow ends its task: dbt runs as a child process, and it must not outlive the task."""
-        for child in psutil.Process().children(recursive=True):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                child.terminate()
-        if isinstance(sys.exception(), AirflowTaskTimeout):
-            return
-        # Airflow calls this from its signal handler and would go on with the step as if nothing had been said.
-        message = f"The step {self.step} was stopped."
-        raise AirflowException(message)
 
-    def _run_context(self, context: Context, window: Window | None = None) -> RunContext:
-        settings = load_settings()
-        use_athena_connection(settings)
-        return RunContext(
-            settings=settings,
-            window=window or window_of(context),
-            run_id=context["run_id"],
-            s3_client=s3_client_factory(settings),
-            accept_missing=bool(context["params"].get(ACCEPT_MISSING, False)),
-        )
+def run_context(context: Context, window: Window) -> RunContext:
+    settings = load_settings()
+    use_athena_connection(settings)
+    return RunContext(
+        settings=settings,
+        window=window,
+        run_id=context["run_id"],
+        s3_client=s3_client_factory(settings),
+        accept_missing=bool(context["params"].get(ACCEPT_MISSING, False)),
+    )
 
 
 def maintenance_values(report: MaintenanceReport) -> dict[str, Any]:
@@ -176,6 +196,160 @@ class MaintenanceOperator(BaseOperator):
         return maintenance_values(report)
 
 
+def range_of(context: Context) -> Window:
+    """The range that a backfill was asked for. Raises WindowError when it is none."""
+    moments = []
+    for name in (FROM, TO):
+        text = str(context["params"][name])
+        try:
+            moments.append(datetime.fromisoformat(text))
+        except ValueError as error:
+            message = f"{name} is no time: {text!r}; write it as 2026-11-20T00:00:00Z"
+            raise WindowError(message) from error
+    return Window(*moments)
+
+
+class BackfillPlanOperator(BaseOperator):
+    """Says what there is to run in the range of a backfill; changes nothing.
+
+    Returns the windows, as text, for each of which a task is made: none where only the dry run was asked for. What was
+    found of each is the XCom `plan`.
+    """
+
+    template_fields: Sequence[str] = ()
+    ui_color = "#f0ece8"
+
+    def execute(self, context: Context) -> list[str]:
+        """Look at every window, and log what there is to do."""
+        from flowlake.backfill import named, plan
+
+        quieten()
+        params = context["params"]
+        try:
+            run = run_context(context, range_of(context))
+            planned = plan(run, str(params[WINDOW_SIZE]), again=bool(params[AGAIN]))
+        except (SettingsError, WindowError) as error:
+            raise AirflowFailException(str(error)) from error
+        for look in planned.looks:
+            what = "done" if look.is_done else "to run"
+            counts = f"{look.objects:,} objects, {look.bytes:,} bytes, {len(look.flow_logs):,} flow logs"
+            self.log.info("%s: %s; %s: %s", named(look.window), counts, what, look.reason)
+        self.log.info("%s", planned)
+        values = [
+            {
+                "window": str(look.window),
+                "objects": look.objects,
+                "bytes": look.bytes,
+                "flow_logs": len(look.flow_logs),
+                "is_done": look.is_done,
+                "reason": look.reason,
+            }
+            for look in planned.looks
+        ]
+        context["ti"].xcom_push(key=PLAN_TASK, value={"summary": str(planned), "windows": values})
+        if params[DRY_RUN]:
+            self.log.info("%s is set: nothing is run", DRY_RUN)
+            return []
+        most = conf.getint("core", "max_map_length", fallback=1024)
+        if len(planned.looks) > most:
+            message = (
+                f"{len(planned.looks):,} windows are more than the {most:,} tasks that Airflow makes of one "
+                "([core] max_map_length): take larger windows, or a part of the range"
+            )
+            raise AirflowFailException(message)
+        return [str(look.window) for look in planned.looks]
+
+
+class BackfillWindowOperator(_Stoppable):
+    """Runs all steps over one window of a backfill, when those before it are over, unless it is done.
+
+    Behind a window that failed it is skipped. Returns what became of it, which Airflow keeps as the task's XCom.
+    """
+
+    ui_color = "#e8f0ea"
+
+    def __init__(self, *, window: str, **kwargs: Any) -> None:
+        """Take the window as text; everything else is Airflow's."""
+        super().__init__(**kwargs)
+        self.window = window
+
+    @property
+    def window_name(self) -> str:
+        """The window as it stands in the list of tasks."""
+        from flowlake.backfill import named
+
+        return named(Window.parse(*self.window.split("/")))
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Wait for its turn, run the window, return its numbers."""
+        from flowlake.backfill import fill, window_context
+
+        number = (context["ti"].map_index or 0) + 1
+        self._await_turn(number, _window_states(context))
+        quieten()
+        try:
+            run = run_context(context, Window.parse(*self.window.split("/")))
+            filled = fill(window_context(run, run.window, number), again=bool(context["params"][AGAIN]))
+        except (BudgetError, GateFailed, SettingsError) as error:
+            raise AirflowFailException(str(error)) from error
+        self.log.info("%s: %s", "run" if filled.ran else "skipped", filled.look.reason)
+        if filled.held_back is not None:
+            self.log.warning("not shown yet: %s", filled.held_back)
+        return {
+            "window": self.window,
+            "ran": filled.ran,
+            "reason": filled.look.reason,
+            "seconds": round(filled.seconds, 3),
+            "steps": [report_values(report) for report in filled.reports],
+        }
+
+    def _await_turn(self, number: int, states: Mapping[int, str | None]) -> None:
+        earlier = {other: state for other, state in states.items() if other < number}
+        failed = [other for other, state in earlier.items() if state in ("failed", "upstream_failed")]
+        if failed:
+            message = f"window {min(failed)} failed: cure it, then clear the task {WINDOWS_TASK}, all of it"
+            raise AirflowSkipException(message)
+        waited_for = [other for other, state in earlier.items() if state not in ("success", "skipped")]
+        if waited_for:
+            self.log.info("window %d is not over: looking again in %s", min(waited_for), _LOOK_AGAIN)
+            # Airflow leaves this one untyped.
+            raise AirflowRescheduleException(datetime.now(UTC) + _LOOK_AGAIN)  # type: ignore[no-untyped-call]
+
+
+def _window_states(context: Context) -> dict[int, str | None]:
+    """The state of the task of each window, by its number from 1."""
+    ti = context["ti"]
+    run_id = context["run_id"]
+    states = ti.get_task_states(dag_id=ti.dag_id, task_ids=[WINDOWS_TASK], run_ids=[run_id]).get(run_id, {})
+    return {int(name.rpartition("_")[2]) + 1: state for name, state in states.items() if name != WINDOWS_TASK}
+
+
+class BackfillPublishOperator(_Stoppable):
+    """Sees that readers see every window of a backfill. Returns the step's numbers."""
+
+    ui_color = "#e8f0ea"
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Publish, unless it was a dry run, or windows were left out."""
+        from flowlake.backfill import publish
+
+        windows = context["ti"].xcom_pull(task_ids=PLAN_TASK)
+        if not windows:
+            raise AirflowSkipException("nothing was to be run")
+        left_out = sorted(number for number, state in _window_states(context).items() if state == "skipped")
+        if left_out:
+            message = (
+                f"{len(left_out)} of {len(windows)} windows were left out, the first is number {left_out[0]}: "
+                f"clear the task {WINDOWS_TASK}, all of it; what is done is not done again"
+            )
+            raise AirflowFailException(message)
+        quieten()
+        try:
+            return report_values(publish(run_context(context, Window.parse(*windows[-1].split("/")))))
+        except (BudgetError, SettingsError) as error:
+            raise AirflowFailException(str(error)) from error
+
+
 def quieten() -> None:
     """Keep other packages' chatter out of the tasks' logs: Airflow shows everything from INFO on, of everyone."""
     for name in ("great_expectations", "botocore", "boto3", "s3transfer"):
@@ -213,3 +387,24 @@ def maintenance_tasks() -> list[MaintenanceOperator]:
     ]
     chain(*tasks)
     return tasks
+
+
+def backfill_tasks() -> None:
+    """A plan, which is all of a dry run; then one task per window, oldest first; then what shows readers all of it."""
+    planned = BackfillPlanOperator(
+        task_id=PLAN_TASK, doc_md="list every window and say what there is to run; all of a dry run"
+    )
+    windows = BackfillWindowOperator.partial(
+        task_id=WINDOWS_TASK,
+        doc_md="one task per window, one at a time, oldest first: all steps, unless the window is done",
+        execution_timeout=WINDOW_TIMEOUT,
+        max_active_tis_per_dagrun=1,
+        map_index_template="{{ task.window_name }}",
+    ).expand(window=planned.output)
+    shown = BackfillPublishOperator(
+        task_id=PUBLISHING_STEP,
+        doc_md="see that readers see all windows",
+        outlets=published_assets(),
+        trigger_rule="none_failed",
+    )
+    chain(windows, shown)

@@ -14,7 +14,7 @@ from flowlake.lake.objects import shown
 from flowlake.lake.windows import Window, WindowError, parse_hour
 from flowlake.orchestration.assets import published_assets
 from flowlake.orchestration.connections import use_athena_connection
-from flowlake.orchestration.operators import StepOperator, quieten
+from flowlake.orchestration.operators import StepOperator, quieten, run_context
 from flowlake.settings import SettingsError, load_settings
 from flowlake.steps import GateFailed
 
@@ -132,9 +132,9 @@ class ReplayOperator(StepOperator):
 
         quieten()
         try:
-            run_context = self._run_context(context, Window.parse(self.start, self.end))
+            run = run_context(context, Window.parse(self.start, self.end))
             # A run of its own for the account of what it costs: each window may cost what an hourly run may.
-            replayed = replay_window(replace(run_context, run_id=f"{run_context.run_id}_{self.start}"))
+            replayed = replay_window(replace(run, run_id=f"{run.run_id}_{self.start}"))
         except (BudgetError, GateFailed, SettingsError) as error:
             raise AirflowFailException(str(error)) from error
         for uri in replayed.freed_objects:
