@@ -138,6 +138,9 @@ OBJECTS = [
         (record(protocol="255"), OK),
         (record(version="two"), "bad_field: version"),
         (record(start="17951760000"), "bad_field: start"),
+        # Short as a text, beyond every timestamp as a number: it must not stop the others of its hour.
+        *((record(start=text), "bad_field: start") for text in ("9e17", "-9e17", "1e13", "99999999999999999999")),
+        (b"1e18 " * 11 + b"1e18", "field_count: 12 instead of 14"),
         (record(start="1795176061"), "bad_field: end"),
         (record(end="2026-11-20T12:00:00Z"), "bad_field: end"),
         (record(start="-", end="-"), OK),

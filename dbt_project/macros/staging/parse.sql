@@ -28,7 +28,7 @@
 {% macro typed_field(field, text) -%}
     {%- if field.name in ("start", "end") -%}
         {%- if text -%}
-            {{ epoch_to_timestamp("case when " ~ in_time_range(text) ~ " then try_cast(nullif(" ~ text ~ ", '-') as bigint) end") }}
+            {{ epoch_to_timestamp("cast(" ~ seconds_in_range("nullif(" ~ text ~ ", '-')") ~ " as bigint)") }}
         {%- else -%} cast(null as timestamp)
         {%- endif -%}
     {%- elif not text -%} cast(null as {{ field.type }})
@@ -37,8 +37,11 @@
     {%- endif -%}
 {%- endmacro %}
 
-{#- Unix seconds of the years up to 2286: ten digits. Later times are no flow log's. -#}
-{% macro in_time_range(text) -%} length({{ text }}) <= 10 {%- endmacro %}
+{#-
+  Unix seconds of the years up to 2286: ten digits. Later times are no flow log's, and no timestamp on some engine. The
+  type is the limit: a text may be short and the number long, for '9e17' is one to DuckDB.
+-#}
+{% macro seconds_in_range(text) -%} try_cast({{ text }} as decimal(10, 0)) {%- endmacro %}
 
 {#-
   What a well-formed field looks like. Engines cast leniently and differently ('1.5', '1e3', ' 7'), so numbers are
