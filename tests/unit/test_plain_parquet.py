@@ -8,7 +8,13 @@ import pytest
 from pyarrow import parquet
 
 from flowlake.lake.objects import ObjectProblem
-from flowlake.lake.plain_parquet import RecordColumns, column_types, write_plain_parquet
+from flowlake.lake.plain_parquet import (
+    RecordColumns,
+    column_types,
+    copy_reason,
+    write_plain_parquet,
+    write_united_parquet,
+)
 
 
 def copied(folder: Path, known: dict[str, str], **columns: Any) -> dict[str, list[Any]]:
@@ -55,6 +61,31 @@ def test_types_are_those_that_athena_reads(tmp_path: Path) -> None:
     types = column_types(path)
     assert {name for name, type_ in types.items() if type_ is not None} == {"text", "narrow", "wide", "a.b"}
     assert types.keys() == columns.keys()
+
+
+def test_what_is_read_beside_others_has_whole_numbers_and_text_alone(tmp_path: Path) -> None:
+    path, copy = tmp_path / "x.parquet", tmp_path / "y.parquet"
+    plain = {"bytes": pa.array([1, None]), "srcport": pa.array([1, 2], pa.int16()), "vpc_id": pa.array(["-", "a"])}
+    parquet.write_table(pa.table(plain), path)
+    assert copy_reason(path) is None
+    odd = {
+        "SrcAddr": pa.array(["10.0.0.1", None]),
+        "packets": pa.array([1.0, 2.5]),
+        "instance_id": pa.array([["a"], None]),
+        "read_path": pa.array(["a", "b"]),
+    }
+    parquet.write_table(pa.table({**plain, **odd}), path)
+    assert copy_reason(path) == "columns made plain: SrcAddr, packets, instance_id, read_path"
+    write_united_parquet(path, copy)
+    assert copy_reason(copy) is None
+    assert parquet.read_table(copy).to_pydict() == {
+        "bytes": [1, None],
+        "srcport": [1, 2],
+        "vpc_id": ["-", "a"],
+        "srcaddr": ["10.0.0.1", None],
+        "packets": ["1.0", "2.5"],
+        "instance_id": ["[a]", None],
+    }
 
 
 def test_what_duckdb_cannot_read_either_is_a_finding(tmp_path: Path) -> None:

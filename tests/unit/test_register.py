@@ -479,7 +479,9 @@ def test_what_changed_since_it_was_registered_cannot_be_spooled_again(logs: Logs
 def test_parquet_objects_are_known_by_their_footer_and_read_to_their_end(logs: Logs) -> None:
     columns = {"version": [2, 2], "srcaddr": ["10.0.0.1", "-"], "next_big_thing": [1, 2]}
     full = logs.put(DAY + name(extension="parquet"), parquet_bytes(**columns), packed=False)
-    none = logs.put(DAY + name("fl-2", extension="parquet"), parquet_bytes(srcaddr=[]), packed=False)
+    none = logs.put(
+        DAY + name("fl-2", extension="parquet"), parquet_bytes(srcaddr=pa.array([], pa.string())), packed=False
+    )
     logs.put(DAY + name("fl-3", extension="parquet"), parquet_bytes(colour=["red"]), packed=False)
     whole = parquet_bytes(srcaddr=["10.0.0.1"] * 100)
     logs.put(DAY + name("fl-4", extension="parquet"), whole[: len(whole) // 2], packed=False)

@@ -293,6 +293,24 @@ PARQUET = {
         srcport=pa.array([70000, 443], pa.int64()),
         start=pa.array([1795176000] * 2, pa.int32()),
     ),
+    # Types that no flow log has, each beside a column of the same name in another object; and a name in upper case.
+    "fl-parquetOdd": parquet_object(
+        SRCADDR=pa.array(["10.88.0.5"]),
+        dstaddr=pa.array(["10.88.0.6"]),
+        srcport=pa.array([443.0]),
+        interface_id=pa.array([["eni-p"]]),
+        log_status=pa.array(["OK"]).dictionary_encode(),
+        start=pa.array([1795176000], pa.timestamp("s")),
+        read_path=pa.array(["/etc/passwd"]),
+    ),
+    # No addresses, beside objects that have them.
+    "fl-parquetBytes": parquet_object(
+        interface_id=pa.array(["eni-q", "eni-q"]),
+        bytes=pa.array([7, 8], pa.int64()),
+        log_status=pa.array(["OK", "NODATA"]),
+    ),
+    # Text that is not UTF-8.
+    "fl-parquetBytesAsText": parquet_object(srcaddr=pa.array([b"\xff\xfe"]).view(pa.string())),
 }
 
 
@@ -476,6 +494,34 @@ def test_parquet_columns_that_drift_are_read_and_unknown_ones_kept(lake: Reader)
     noon = datetime(2026, 11, 20, 12)
 
     assert rows == [(OK, 443, None, noon, None), ("bad_field: srcport", 70000, None, noon, "x")]
+
+
+def test_a_parquet_object_of_odd_types_harms_itself_alone(lake: Reader) -> None:
+    """DuckDB unites the columns of a window's objects: a double in one must not make '443.0' of another's '443'."""
+    staged = lake.rows(
+        "select flow_log_id, coalesce(malformed_reason, line_kind), raw_line, srcaddr, bytes "
+        "from lake.staging.stg_flow_logs__lines where flow_log_id in ('fl-parquetOdd', 'fl-parquetBytes') order by all"
+    )
+    ledger = lake.rows(
+        "select flow_log_id, status, reason from lake.intermediate.int_objects__accounted "
+        "where flow_log_id like 'fl-parquet%' order by 1"
+    )
+
+    text = (
+        "interface-id=[eni-p] srcaddr=10.88.0.5 dstaddr=10.88.0.6 srcport=443.0 start=2026-11-20 12:00:00 log-status=OK"
+    )
+    assert staged == [
+        ("fl-parquetBytes", "gap", None, None, 8),
+        ("fl-parquetBytes", OK, None, None, 7),
+        ("fl-parquetOdd", "bad_field: srcport", text, "10.88.0.5", None),
+    ]
+    assert ledger == [
+        ("fl-parquetBytes", "readable", None),
+        ("fl-parquetBytesAsText", "unreadable", "broken_parquet"),
+        ("fl-parquetDrift", "readable", None),
+        ("fl-parquetOdd", "readable", None),
+        ("fl-parquetPlain", "readable", None),
+    ]
 
 
 def test_nothing_that_was_read_belongs_to_no_object(lake: Reader) -> None:

@@ -133,6 +133,8 @@
 {#-
   Parquet records, parsed likewise; `columns` maps the column names that the window's objects have to their types. Of a
   record's text and its unknown fields only what it has is kept: which columns other objects have must not show in it.
+  For that reason a record without addresses is a gap when it has no status, and a record when it says OK: whether its
+  object has columns for addresses is not to be seen.
 -#}
 {% macro parsed_parquet_records(columns) -%}
     {%- set texts = {} -%}
@@ -160,7 +162,7 @@
         {{ columns | length }} as fields_seen,
         {{ columns | length }} as fields_expected,
         {{ first_bad_field(texts, texts_are_good(texts)) }} as bad_field,
-        {{ "true" if "srcaddr" in texts or "pkt-srcaddr" in texts else "false" }} as has_addresses
+        {{ "nullif(" ~ texts["log-status"] ~ ", '-') is null" if "log-status" in texts else "true" }} as has_addresses
     from {{ raw_parquet_records() }}
 {%- endmacro %}
 

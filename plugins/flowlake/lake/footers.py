@@ -58,8 +58,8 @@ def _read_rows(path: Path) -> None:
 
     try:
         with parquet.ParquetFile(path, page_checksum_verification=True) as file:
-            for _ in file.iter_batches(use_threads=False):
-                pass
+            for batch in file.iter_batches(use_threads=False):
+                batch.validate(full=True)  # DuckDB refuses text that is not UTF-8
     except (pa.ArrowException, OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise

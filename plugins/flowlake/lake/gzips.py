@@ -43,6 +43,8 @@ FIRST_LINES_LIMIT = 64 * 1024
 _PackedError = cast("type[Exception]", isal_zlib.IsalError)
 
 _INPUT_STEP = 32 * 1024
+_INPUT_STEP_WITH_FIELDS = 128 * 1024
+"""isal 1.9 mistakes a member's head whose fields (an extra one of up to 64 KiB, a name) do not come in one piece."""
 _OUTPUT_STEP = 1024 * 1024  # also the bound that makes a zip bomb harmless
 _HEADER_SIZE = 10
 _GZIP = b"\x1f\x8b\x08"
@@ -51,9 +53,11 @@ _ZSTD = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")
 _TEXT_START = 1024
 """How many bytes must be text before an object is taken for text."""
 
-# DuckDB 1.5.5 takes gzip members with a file name or an extra field, and refuses those with a comment, a header
-# checksum or the text flag.
-_REFUSED_FLAGS = 0xFF & ~(0x04 | 0x08)
+# DuckDB 1.5.5 takes gzip members with a file name, refuses those with a comment, a header checksum or the text flag,
+# and gives up altogether over a name or an extra field of more than 32 KiB.
+_NAME_FLAG = 0x08
+_REFUSED_FLAGS = 0xFF & ~_NAME_FLAG
+_LONGEST_FILE_NAME = 1024
 
 
 @dataclass(frozen=True)
@@ -249,11 +253,12 @@ class _Members:
             if not self._starts_member(position):
                 return
             stream = isal_zlib.decompressobj(wbits=31)
+            step = _INPUT_STEP_WITH_FIELDS if data[position + 3] else _INPUT_STEP
             while not stream.eof:
                 if position >= size:
                     detail = f"cut off after {size} packed bytes"
                     raise ObjectProblem(Reason.TRUNCATED, detail)
-                pending = data[position : position + _INPUT_STEP]
+                pending = data[position : position + step]
                 position += len(pending)
                 yield from _inflate(stream, pending, position)
             position -= len(stream.unused_data)
@@ -270,9 +275,13 @@ class _Members:
         if len(head) < _HEADER_SIZE:
             detail = f"cut off after {len(self._data)} packed bytes"
             raise ObjectProblem(Reason.TRUNCATED, detail)
-        if head[3] & _REFUSED_FLAGS:
+        if head[3] & _REFUSED_FLAGS or (head[3] & _NAME_FLAG and not self._has_short_name(position)):
             self._refused.add("its gzip header is written plainly")
         return True
+
+    def _has_short_name(self, position: int) -> bool:
+        start = position + _HEADER_SIZE
+        return b"\0" in self._data[start : start + _LONGEST_FILE_NAME]
 
 
 def _inflate(stream: isal_zlib.Decompress, pending: bytes, position: int) -> Iterator[bytes]:

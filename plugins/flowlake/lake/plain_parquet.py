@@ -1,8 +1,9 @@
-"""Which Parquet objects Athena reads as they are, and a plain copy of those that it does not.
+"""Which Parquet objects an engine reads as they are, and a plain copy of those that it does not.
 
-DuckDB takes nearly everything that Parquet allows, and unites columns whose types differ between objects. Athena reads
-a column by the type that its table has in Glue, knows fewer encodings, and takes an unsigned integer for a signed one.
-What AWS delivers is plain; what others convert need not be.
+What AWS delivers is plain; what others convert need not be. Athena reads a column by the type that its table has in
+Glue, knows fewer encodings, and takes an unsigned integer for a signed one. DuckDB takes nearly everything that Parquet
+allows, but reads the objects of a window together: a column that is a list in one of them and a number in another fails
+all of them, and one that is a double makes '443' of the others '443.0'.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ _ENCODINGS = frozenset(
 
 _INTEGERS = frozenset({"NONE", "INT_8", "INT_16", "INT_32", "INT_64"})
 
+_TAKEN = frozenset({"read_path"})
+"""Columns that staging adds; an unknown field of that name is left out, and named in raw.objects."""
+
 _WHOLE_NUMBER = "-?[1-9][0-9]{0,17}|0[0-9]{0,8}"
 _NO_NUMBER = -1
 """Stands in a copy for a text in a field of numbers: the record is malformed by it, as it is by the text on DuckDB."""
@@ -66,6 +70,24 @@ class RecordColumns:
         """The columns so far."""
         with self._lock:
             return dict(self._columns)
+
+
+def copy_reason(path: Path) -> str | None:
+    """Why DuckDB is not to read a file beside others; None when all of its columns are whole numbers and text."""
+    odd = [
+        name for name, type_ in column_types(path).items() if type_ is None or name != name.lower() or name in _TAKEN
+    ]
+    return f"columns made plain: {shown(', '.join(odd))[:200]}" if odd else None
+
+
+def write_united_parquet(path: Path, target: Path) -> None:
+    """Write a file's records as DuckDB reads them beside others: numbers as they are, all other columns as text.
+
+    Raises as `write_plain_parquet`.
+    """
+    found = column_types(path)
+    types = {name: type_ or "string" for name, type_ in found.items() if name.lower() not in _TAKEN}
+    write_plain_parquet(path, target, types, found)
 
 
 def column_types(path: Path) -> dict[str, str | None]:

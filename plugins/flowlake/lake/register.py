@@ -505,10 +505,13 @@ def _excerpt(line: bytes, length: int) -> str:
 
 
 def _parquet_row(spool: Spool, listed: ListedObject, path: Path) -> ObjectRow:
+    from flowlake.lake.plain_parquet import copy_reason
+
     facts = inspect_parquet(path)
+    reason = copy_reason(path)
     return replace(
-        _row(listed, None),
-        read_path=spool.readable(listed, Kind.PARQUET, path, needs_copy=False),
+        _row(listed, None, reason),
+        read_path=spool.readable(listed, Kind.PARQUET, path, needs_copy=reason is not None),
         line_count=facts.rows,
         empty_line_count=0,
         unpacked_bytes=facts.unpacked_bytes,

@@ -1,8 +1,9 @@
 """The spool: local files that stand for objects which DuckDB cannot read where they are.
 
 These are objects of a bucket (fetched once, verified while they are there), local files whose paths DuckDB would take
-for a pattern (a link), and text that DuckDB refuses though nothing is wrong with it (a plain copy). A name in the spool
-is the hash of the object's uri and etag, so nothing of a hostile key becomes a path and no file is ever stale.
+for a pattern (a link), and what DuckDB refuses though nothing is wrong with it (a plain copy: of text, or of Parquet
+whose columns have odd types). A name in the spool is the hash of the object's uri and etag, so nothing of a hostile key
+becomes a path and no file is ever stale.
 
 Athena reads objects where they are: there the spool only holds each while it is looked into. What Athena cannot read
 it finds as a plain copy below the lake's location, under the same name.
@@ -85,18 +86,23 @@ class Spool:
             temporary.replace(link)
         return link
 
-    def copy(self, item: ListedObject, path: Path) -> Path:
-        """A plain copy of a text object that DuckDB would refuse; what was fetched for it is dropped."""
-        copy = self._path(item.uri, item.etag, Kind.TEXT, _COPY)
+    def copy(self, item: ListedObject, kind: Kind, path: Path) -> Path:
+        """A plain copy of an object that DuckDB would refuse; what was fetched for it is dropped."""
+        copy = self._path(item.uri, item.etag, kind, _COPY)
         if not copy.is_file():
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_readable_copy(path, copy)
+            if kind is Kind.TEXT:
+                write_readable_copy(path, copy)
+            else:
+                from flowlake.lake.plain_parquet import write_united_parquet
+
+                write_united_parquet(path, copy)
         self.drop([path])
         return copy
 
     def readable(self, item: ListedObject, kind: Kind, path: Path, *, needs_copy: bool) -> str:
         """What the engine reads in the place of an object that was obtained as `path`."""
-        return str(self.copy(item, path) if needs_copy else self.link(item, kind, path))
+        return str(self.copy(item, kind, path) if needs_copy else self.link(item, kind, path))
 
     def was_copied(self, row: ObjectRow) -> bool:
         """Whether a registered object is read from a plain copy that `readable` made."""
@@ -114,7 +120,7 @@ class Spool:
 
     def is_copy(self, path: Path) -> bool:
         """Whether a path is that of a plain copy, which lasts whatever becomes of its object."""
-        return self.holds(path) and path.name.endswith(f"{_COPY}{_EXTENSIONS[Kind.TEXT]}")
+        return self.holds(path) and path.name.endswith(tuple(f"{_COPY}{ending}" for ending in _EXTENSIONS.values()))
 
     def drop(self, paths: Iterable[Path]) -> int:
         """Remove those of the paths that lie in the spool; how many there were."""
