@@ -138,6 +138,7 @@ class StepOperator(_Stoppable):
 
 
 def run_context(context: Context, window: Window) -> RunContext:
+    """What the steps of a task's window need. Raises SettingsError."""
     settings = load_settings()
     use_athena_connection(settings)
     return RunContext(
