@@ -218,6 +218,53 @@ def test_what_is_not_gzip_is_read_from_a_copy_that_says_why(tmp_path: Path, data
     assert found == reason or (reason is not None and str(found).startswith(reason))
 
 
+@pytest.mark.parametrize("step", [40, 64, 1024 * 1024])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, zstd])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_an_export_loses_the_time_before_each_line_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pack: Callable[[bytes], bytes], step: int, end: bytes
+) -> None:
+    time = b"2024-12-14T16:25:12.000Z "
+    lines = [b"2 - %d" % number for number in range(50)] + [b"", b"x", b"it was " + time + b"then", b"", time + b"y"]
+    stamped = end.join([b"", *(time + line if line else line for line in lines[:-1]), b"no time", time + lines[-1]])
+    path = tmp_path / "object.log.gz"
+    path.write_bytes(pack(stamped))
+    monkeypatch.setattr(gzips, "_OUTPUT_STEP", step)
+    facts = inspect_text(path)
+    text = end.join([b"", *lines[:-1], b"no time", lines[-1]])
+    assert (facts.line_count, facts.unpacked_bytes) == (len(lines) + 2, len(text))
+    assert facts.first_lines[:2] == (b"2 - 0", b"2 - 1")
+    assert str(facts.copy_reason).endswith("CloudWatch Logs put before each line is left out of it, and of its bytes")
+    copy = tmp_path / "copy.log.gz"
+    write_readable_copy(path, copy)
+    assert gzip.decompress(copy.read_bytes()) == text
+    assert unpack_start(path.read_bytes(), is_whole=True) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"2 - 2024-12-14T16:25:12.000Z x\n",
+        b"2024-12-14T16:25:12.000Z\n",
+        b"2024-12-14 16:25:12 x\n",
+        b" 2024-12-14T16:25:12.000Z x\n",
+        b"srcaddr\n2024-12-14T16:25:12.000Z x\n",
+    ],
+)
+def test_other_text_with_times_is_no_export(tmp_path: Path, text: bytes) -> None:
+    facts = inspect_text(packed(tmp_path, text))
+    assert (facts.copy_reason, facts.unpacked_bytes) == (None, len(text))
+
+
+def test_an_export_whose_line_does_not_end_is_not_held_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gzips, "MAX_LINE_BYTES", 1_000_000)
+    with pytest.raises(ObjectProblem) as caught:
+        inspect_text(packed(tmp_path, b"2024-12-14T16:25:12.000Z " + b"x" * 9_000_000))
+    assert caught.value.reason is Reason.LINE_TOO_LONG
+
+
 def test_bytes_beyond_ascii_are_said_and_become_one_character_each(tmp_path: Path) -> None:
     data = b"caf\xc3\x80\xe9\n"
     path = packed(tmp_path, data)

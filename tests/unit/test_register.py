@@ -398,6 +398,23 @@ def test_a_default_format_is_inferred_and_that_is_said(logs: Logs) -> None:
     assert read_lines(logs, next(iter(logs.manifests()))) == 2003
 
 
+def test_an_export_of_cloudwatch_logs_is_read_without_its_times(logs: Logs) -> None:
+    path = logs.put(DAY + name(), b"".join(b"2026-11-20T12:0%d:00.000Z " % number + RECORD for number in range(3)))
+    report = register(logs.settings, WINDOW)
+    (row,) = logs.rows().values()
+    assert (row.status, row.format_id, row.line_count) == ("readable", "v2-default", 3)
+    assert (row.unpacked_bytes, row.size) == (3 * len(RECORD), path.stat().st_size)
+    assert row.detail == (
+        "read from a plain copy: the time that CloudWatch Logs put before each line is left out of it, and of its "
+        "bytes; without a header: inferred, v2-default, 3 of 3 lines"
+    )
+    assert gzip.decompress(Path(str(row.read_path)).read_bytes()) == RECORD * 3
+    assert report.problems == (f"1 object {row.detail} (for example {path})",)
+    (flow_log,) = plan(logs.settings, WINDOW).flow_logs
+    assert flow_log.headerless is not None
+    assert flow_log.headerless.how == "inferred, v2-default, 3 of 3 lines"
+
+
 @pytest.mark.parametrize("other", [b"2 123456789012 eni-1 - - - - - - - 1 2 - NODATA\n", RECORD[:-4] + b"\n", b"x\n"])
 def test_nothing_is_inferred_where_one_line_differs(logs: Logs, other: bytes) -> None:
     logs.put(DAY + name(), RECORD * 2 + other)

@@ -227,7 +227,17 @@ FULL = record(interface_id="eni-0a1b2c3d4e5f60718")
 ODD_LINES = BOM + HEADER + b"\r\n\r\n" + GOOD + b"\r\n" + HEADER + b"\r\n \r\ncaf\xc3\xa9\r\n" + GOOD
 ODD_KINDS = ("header", OK, "header", "blank", "field_count: 1 instead of 14", OK)
 FRAMES = b"".join(pa.compress(part, "zstd", asbytes=True) for part in (ODD_LINES[:200], b"", ODD_LINES[200:]))
+IDLE = quiet("NODATA").replace(b"eni-0a", b"eni-0a1b2c3d4e5f60718")
+EXPORT = b"".join(b"2026-11-20T12:00:00.000Z " + line + b"\n" for line in (FULL, IDLE, FULL))
 OBJECTS += [
+    # What is accounted for are the lines of the copy, without the times.
+    Written(
+        "fl-export",
+        FULL + b"\n" + IDLE + b"\n" + FULL + b"\n",
+        (OK, "gap", OK),
+        "txt",
+        gzip.compress(EXPORT),
+    ),
     Written("fl-unpacked", ODD_LINES, ODD_KINDS, "log"),
     Written("fl-unpackedAscii", HEADER + b"\n" + GOOD, ("header", OK), "txt"),
     Written("fl-zstd", ODD_LINES, ODD_KINDS, "log.zst", FRAMES),

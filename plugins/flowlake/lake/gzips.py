@@ -5,7 +5,8 @@ known from elsewhere. Unpacking with isal and counting with numpy costs about a 
 release the interpreter lock, so objects are inspected in parallel.
 
 AWS writes gzip. What was unpacked on the way, or packed anew with zstd, is told by its first bytes, not by its name,
-and read from a plain copy.
+and read from a plain copy. So is an export of CloudWatch Logs, without the time that stands before each of its lines:
+its lines and bytes are those of the copy.
 
 A line ends in `\\r\\n`, `\\n` or `\\r`; the last one may lack its end. Bytes of lines are counted without line ends.
 """
@@ -19,6 +20,7 @@ from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE, getincrementaldecoder
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -50,6 +52,8 @@ _HEADER_SIZE = 10
 _GZIP = b"\x1f\x8b\x08"
 _ZSTD = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")
 """How a zstd frame starts, or one that is to be skipped."""
+_EVENT_TIME = re.compile(rb"(?<![^\r\n])[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?Z ")
+"""What an export of CloudWatch Logs puts before each line; no field of a record looks like it."""
 _TEXT_START = 1024
 """How many bytes must be text before an object is taken for text."""
 
@@ -169,6 +173,10 @@ class _Text(Protocol):
 
 def _text_of(data: mmap.mmap | bytes) -> _Text:
     """How to read an object, by its first bytes. Raises ObjectProblem when it is no text, packed or not."""
+    return _Exported(_packed_text(data))
+
+
+def _packed_text(data: mmap.mmap | bytes) -> _Text:
     head = bytes(data[:_TEXT_START])
     if head[:3] == _GZIP[: len(head)]:
         return _Members(data)
@@ -190,6 +198,38 @@ def _is_text(head: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return all(char.isprintable() or char in "\t\r\n" for char in text)
+
+
+class _Exported:
+    """Text whose lines lose the time before them if the first one has it: an export of CloudWatch Logs."""
+
+    def __init__(self, text: _Text) -> None:
+        self._text = text
+        self._is_export = False
+
+    @property
+    def copy_reason(self) -> str | None:
+        reasons = [self._text.copy_reason]
+        if self._is_export:
+            reasons.append("the time that CloudWatch Logs put before each line is left out of it, and of its bytes")
+        return "; ".join(reason for reason in reasons if reason) or None
+
+    def chunks(self) -> Generator[bytes]:
+        with closing(self._text.chunks()) as chunks:
+            first = next(chunks, b"")
+            self._is_export = _EVENT_TIME.match(first.lstrip(b"\r\n")) is not None
+            yield from _without_times(first, chunks) if self._is_export else chain([first] if first else [], chunks)
+
+
+def _without_times(rest: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Whole lines at a time, so that no time is cut in two."""
+    for chunk in chain(chunks, [b""]):
+        end = len(rest) if not chunk else rest.rfind(b"\n") + 1
+        yield from [_EVENT_TIME.sub(b"", rest[:end])] if end else []
+        rest = rest[end:] + chunk
+        if len(rest) > 2 * MAX_LINE_BYTES:
+            detail = f"a line has more than {MAX_LINE_BYTES} bytes"
+            raise ObjectProblem(Reason.LINE_TOO_LONG, detail)
 
 
 class _Plain:
