@@ -64,7 +64,7 @@ athena: setup ## Start a local Athena for tests (tests/local_athena), and print 
 test: setup lint ## Run all that CI runs: lint, then every test
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
-nightly: setup ## Prove the invariant by random histories and kills; SEED=... SHARE=0.1 ONLY=...
+nightly: setup ## Prove the invariant by random histories, kills and objects; SEED=... SHARE=0.1 ONLY=...
 	PYTHONPATH=tests $(BIN)/python -m histories.nightly $(if $(SEED),--seed $(SEED)) $(if $(SHARE),--share $(SHARE)) \
 		$(if $(ONLY),--only $(ONLY)) $(if $(JOBS),--jobs $(JOBS)) $(if $(CATALOG),--catalog $(CATALOG))
 

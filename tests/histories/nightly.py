@@ -1,9 +1,10 @@
-"""`make nightly`: random histories and kills, each compared with one clean run over the same objects.
+"""`make nightly`: random histories and kills, each compared with one clean run over the same objects; random objects.
 
     make nightly                   100 histories, half of them with a killed run, every kill on purpose, and every sixth
-                                   on Athena: all of these in six days
+                                   on Athena: all of these in six days; 20,000 objects, each held against its bytes
     make nightly SEED=7 SHARE=0.1  a tenth of it, from a seed of one's own (else the day is the seed)
-    make nightly ONLY=7-23         one pair of histories again; ONLY=kill-12 one kill on purpose; athena-3 one on Athena
+    make nightly ONLY=7-23         one pair of histories again; ONLY=kill-12 one kill on purpose; athena-3 one on
+                                   Athena; objects-3 the objects of a seed
 
 Each line names what to give ONLY. Of one that fails it says what to type, keeps the folder, and ends with 1 when all
 others have been played.
@@ -38,13 +39,19 @@ from histories.points import POINTS, Stage
 from histories.world import make_world
 from local_athena.parts import MissingPartError, installation
 from local_athena.server import LocalAthena, local_athena
+from objects.making import make_objects
+from objects.proof import prove
 from postgres import Postgres, start_postgres
 from shared_dbt.start import shared_dbt
 
 WORLDS = 50
 """Sets of objects. Two histories of each are compared with one clean run: one undisturbed, one with a killed run."""
 
+BATCHES, BATCH = 40, 500
+"""Objects that are made, mutated and staged: so many lakes, and so many objects in each."""
+
 KILL = "kill-"
+OBJECTS = "objects-"
 ATHENA = "athena-"
 """Kills, and failing services, on the local Athena. They come first: it would slow the others down."""
 
@@ -59,6 +66,7 @@ class Outcome:
     name: str
     histories: int
     kills: int
+    objects: int
     seconds: float
     told: tuple[str, ...]
     problem: str | None = None
@@ -115,7 +123,7 @@ def start_process(folder: str, server: Postgres | None, athena: LocalAthena | No
 def work(name: str) -> Outcome:
     """Run one piece of work in this process; what goes wrong is part of the outcome."""
     global bench  # noqa: PLW0603
-    started, told, problem, counts = time.monotonic(), [], None, (0, 0)
+    started, told, problem, counts = time.monotonic(), [], None, (0, 0, 0)
     try:
         kind = next((kind for kind in PLAYS if kind and name.startswith(kind)), "")
         counts = PLAYS[kind](name.removeprefix(kind), told.append)
@@ -126,8 +134,12 @@ def work(name: str) -> Outcome:
     return Outcome(name, *counts, time.monotonic() - started, tuple(told), problem)
 
 
-def play_world(seed: str, say: Callable[[str], None]) -> tuple[int, int]:
-    """Two histories over the objects of a seed; how many histories and kills there were."""
+Played = tuple[int, int, int]
+"""How many histories, kills and objects there were."""
+
+
+def play_world(seed: str, say: Callable[[str], None]) -> Played:
+    """Two histories over the objects of a seed."""
     world = make_world(seed)
     say(f"{len(world.objects)} objects, {world.kind}, {world.whole}")
     expected = contents(clean_run(world, bench.fresh("lake"), bench.new_catalog()))
@@ -138,29 +150,37 @@ def play_world(seed: str, say: Callable[[str], None]) -> tuple[int, int]:
         history.close(f"{seed} {number}")
         assert_same_contents(expected, contents(history.settings))
         kills += history.kills
-    return 2, kills
+    return 2, kills, 0
 
 
-def play_kill(number: str, say: Callable[[str], None]) -> tuple[int, int]:
+def play_objects(seed: str, say: Callable[[str], None]) -> Played:
+    """Objects of any kind, each of which is read whole or not at all."""
+    say(f"{BATCH} objects of any kind")
+    say(str(prove(make_objects(seed, BATCH), bench.fresh("lake"))))
+    return 0, 0, BATCH
+
+
+def play_kill(number: str, say: Callable[[str], None]) -> Played:
     """One of the kills on purpose."""
     point = POINTS[int(number)]
     say(f"{point[0]}, {point[1]}")
     bench.stage().play(point)
-    return 0, 1
+    return 0, 1, 0
 
 
-def play_kill_on_athena(number: str, say: Callable[[str], None]) -> tuple[int, int]:
+def play_kill_on_athena(number: str, say: Callable[[str], None]) -> Played:
     """One of the kills on purpose on Athena."""
     point = POINTS_ATHENA[int(number)]
     what = f"{point[0] or 'any step'}, {point[1]}" if isinstance(point, tuple) else str(point)
     say(f"Athena, {what}")
     stage = bench.new_stage_on_athena() if needs_overtaken(point) else bench.stage_on_athena()
     stage.play(point)
-    return 0, int(isinstance(point, tuple))
+    return 0, int(isinstance(point, tuple)), 0
 
 
-PLAYS: Mapping[str, Callable[[str, Callable[[str], None]], tuple[int, int]]] = {
+PLAYS: Mapping[str, Callable[[str, Callable[[str], None]], Played]] = {
     KILL: play_kill,
+    OBJECTS: play_objects,
     ATHENA: play_kill_on_athena,
     "": play_world,
 }
@@ -174,6 +194,7 @@ def pieces(seed: int, share: float, *, athena: bool) -> list[str]:
         *(f"{ATHENA}{number}" for number in on_athena),
         *(f"{seed}-{number}" for number in range(max(1, round(WORLDS * share)))),
         *(f"{KILL}{number}" for number in _share(seed, share, len(POINTS))),
+        *(f"{OBJECTS}{seed}-{number}" for number in range(max(1, round(BATCHES * share)))),
     ]
 
 
@@ -247,7 +268,7 @@ def main() -> int:
 
 def report(outcomes: Iterator[Outcome], expected: int, catalog: str) -> bool:
     """Say how each piece ended; whether none ended badly."""
-    started, histories, kills, failed = time.monotonic(), 0, 0, []
+    started, histories, kills, objects, failed = time.monotonic(), 0, 0, 0, []
     for number, outcome in enumerate(outcomes, start=1):
         say(f"[{number}/{expected}] {outcome.name}: {outcome.told[0]} ({outcome.seconds:.0f} s)")
         if outcome.problem:
@@ -256,7 +277,9 @@ def report(outcomes: Iterator[Outcome], expected: int, catalog: str) -> bool:
             failed.append(outcome.name)
             continue
         histories, kills = histories + outcome.histories, kills + outcome.kills
+        objects += outcome.objects
     say(f"{histories} histories and {kills} kills as clean runs leave them, in {time.monotonic() - started:.0f} s")
+    say(f"{objects} objects read whole or not at all")
     if failed:
         say(f"{len(failed)} of {expected} pieces failed: {','.join(failed)}")
     return not failed

@@ -265,6 +265,19 @@ def test_an_export_whose_line_does_not_end_is_not_held_in_memory(
     assert caught.value.reason is Reason.LINE_TOO_LONG
 
 
+def test_members_beyond_the_buffer_of_duckdb_are_read_from_one(tmp_path: Path) -> None:
+    """DuckDB takes a member that ends with its buffer (32 KiB behind the first head) for the last one."""
+    path = tmp_path / "object.log.gz"
+    path.write_bytes(GOOD + GOOD)
+    assert inspect_text(path).copy_reason is None
+    first = gzip.compress(b"a line\n" * 4675, compresslevel=0, mtime=0)
+    for length in range(32):
+        path.write_bytes(first + member(LINES, 0x08, b"n" * length + b"\0") + GOOD)
+        facts = inspect_text(path)
+        assert facts.copy_reason == "its gzip members are put into one"
+        assert read_by_duckdb(readable(tmp_path, path)) == (facts.line_count, facts.line_bytes)
+
+
 def test_bytes_beyond_ascii_are_said_and_become_one_character_each(tmp_path: Path) -> None:
     data = b"caf\xc3\x80\xe9\n"
     path = packed(tmp_path, data)
