@@ -5,8 +5,8 @@ lines, after the cause was cured. The cure may be at the source (an object that 
 now), in the settings, or in flowlake itself.
 
 **Who runs it.** You, by hand, after a cure: *Trigger*. It has no schedule, is paused until you switch it on, and says
-what it would do unless you switch `dry_run` off. Hourly runs go on beside it; they wait for each other as any two runs
-do.
+what it would do unless you switch `dry_run` off. Hourly runs go on beside it. While an hour of another run is
+in the marts, or failed there, what a replay wrote is validated and not shown yet; the next publish shows it.
 
 **What it does.**
 

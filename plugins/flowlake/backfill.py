@@ -24,6 +24,7 @@ from flowlake.lake.objects import ObjectRow, Reason, shown
 from flowlake.lake.overtaken import recorded_hours
 from flowlake.lake.publish import HoursBlock
 from flowlake.lake.register import list_window
+from flowlake.lake.spool import clear_spool
 from flowlake.lake.tables import in_window, read_rows
 from flowlake.lake.windows import Window, WindowError
 from flowlake.steps import RunContext, Step, StepReport, run_step, run_window
@@ -196,6 +197,8 @@ def fill(
         run_window(context, note)
     except HoursBlock as error:
         held_back = error
+        # As a publish would have done: a long range would fill the disk.
+        clear_spool(context.settings, context.window)
     return Filled(found, time.monotonic() - started, tuple(reports), held_back)
 
 

@@ -576,6 +576,7 @@ def quarantine_replay_command(
       flowlake quarantine replay --dry-run
       flowlake quarantine replay --from 2026-11-20 --to 2026-11-21 --reason access_denied
     """
+    from flowlake.backfill import publish
     from flowlake.progress import StepProgress, showing, start_logging
     from flowlake.quarantine import Replayed, plan_replay, replay_window, show_plan, show_replayed
     from flowlake.terminal import make_console
@@ -599,6 +600,8 @@ def quarantine_replay_command(
             with showing(StepProgress(console, [step.name for step in STEPS])) as progress:
                 context = RunContext(settings, one.window, f"{run_id}-{number}")
                 replayed.append(replay_window(context, progress.on_step))
+        if replayed[-1].held_back is not None:
+            publish(context)
     finally:
         click.echo(f"replayed {len(replayed)} of {len(planned)} windows")
         show_replayed(replayed, make_console())

@@ -20,6 +20,8 @@ from rich.text import Text
 
 from flowlake.lake.manifests import read_objects, read_uris
 from flowlake.lake.objects import Reason, shown
+from flowlake.lake.publish import HoursBlock
+from flowlake.lake.spool import clear_spool
 from flowlake.lake.tables import in_window, read_rows
 from flowlake.lake.windows import Window, format_hour, parse_hour
 from flowlake.querying import OutputFormat, QueryError, Result, write_csv, write_json
@@ -47,6 +49,10 @@ _NAMED = 10
 
 _OBJECTS = "{intermediate}.int_objects__accounted"
 _LINES = "{staging}.stg_flow_logs__lines"
+_NEVER_FREE = (Reason.DUPLICATE, Reason.DIRECTORY_MARKER, Reason.NOT_A_FLOW_LOG)
+"""Of objects that hold nothing to be read: no cure frees them, and a replay passes them by unless it is asked for them.
+"""
+
 _IS_HELD = "(status = 'unreadable' or malformed > 0)"
 _KIND = "split_part(malformed_reason, ':', 1)"
 """The word of a line's reason: `bad_field` of `bad_field: srcport`."""
@@ -135,6 +141,7 @@ class Replayed:
 
     `freed_objects` are read now; `left_objects` are in these hours no more (replaced ones belong to the hour of their
     new arrival). `freed_lines` are no longer malformed. What is still there is all of it, for whatever reason.
+    `held_back`: which hours of other runs keep readers from seeing it yet; the next publish shows it.
     """
 
     window: Window
@@ -143,6 +150,7 @@ class Replayed:
     freed_lines: int
     still_objects: int
     still_lines: int
+    held_back: HoursBlock | None = None
 
 
 def list_groups(settings: Settings, selection: Selection) -> list[Group]:
@@ -201,7 +209,9 @@ def list_entries(settings: Settings, selection: Selection, *, limit: int, charac
 
 def plan_replay(settings: Settings, selection: Selection) -> list[PlannedReplay]:
     """The windows that hold what is selected, ascending; reads the tables alone. Raises LakeError."""
-    groups = list_groups(settings, selection)
+    groups = [
+        group for group in list_groups(settings, selection) if selection.reason or group.reason not in _NEVER_FREE
+    ]
     if not groups:
         return []
     rows = read_rows(
@@ -245,10 +255,19 @@ def windows_of(hours: Iterable[str]) -> list[Window]:
 
 
 def replay_window(context: RunContext, on_step: Callable[[Step, StepReport | None], None] | None = None) -> Replayed:
-    """Run the steps of an hourly run over a window, and say what came free. Raises as `flowlake.steps.run_window`."""
+    """Run the steps of an hourly run over a window, and say what came free.
+
+    Raises as `flowlake.steps.run_window`, but where hours of other runs hold back what people read: the window itself
+    is validated then.
+    """
     settings, window = context.settings, context.window
     objects, lines = _held(settings, window)
-    run_window(context, on_step)
+    held_back = None
+    try:
+        run_window(context, on_step)
+    except HoursBlock as error:
+        held_back = error
+        clear_spool(settings, window)
     still_objects, still_lines = _held(settings, window)
     registered: dict[str, bool] = {}
     for hour in window.hours:
@@ -260,6 +279,7 @@ def replay_window(context: RunContext, on_step: Callable[[Step, StepReport | Non
         freed_lines=sum(max(0, count - still_lines.get(uri, 0)) for uri, count in lines.items() if registered.get(uri)),
         still_objects=len(still_objects),
         still_lines=sum(still_lines.values()),
+        held_back=held_back,
     )
 
 

@@ -54,7 +54,9 @@ class TestEveryDag:
         assert dag.default_args == DEFAULT_ARGS
         for task in dag.tasks:
             assert task.retries == 2
-            assert task.execution_timeout == (WINDOW_TIMEOUT if task.task_id == WINDOWS_TASK else timedelta(hours=2))
+            assert task.execution_timeout == (
+                WINDOW_TIMEOUT if task.task_id in (WINDOWS_TASK, "replay") else timedelta(hours=2)
+            )
             assert task.on_failure_callback == DEFAULT_ARGS["on_failure_callback"]
 
     def test_has_typed_params_with_descriptions_and_valid_defaults(self, dag_bag: Any, dag_id: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +13,7 @@ from flowlake import quarantine
 from flowlake.errors import BudgetError, FlowlakeError
 from flowlake.lake.windows import Window
 from flowlake.orchestration.assets import PUBLISHED_TABLES
+from flowlake.orchestration.operators import WINDOW_TIMEOUT
 from flowlake.orchestration.replaying import FindQuarantinedOperator, ReplayOperator, selection_of
 from flowlake.quarantine import PlannedReplay, Replayed, Selection
 from flowlake.settings import SettingsError
@@ -52,7 +52,7 @@ def test_each_window_that_was_found_becomes_a_task(replay: Any) -> None:
     task = replay.get_task("replay").unmap({"start": "2026-11-20T15", "end": "2026-11-20T18"})
     assert isinstance(task, ReplayOperator)
     assert (task.task_id, task.start, task.end) == ("replay", "2026-11-20T15", "2026-11-20T18")
-    assert task.execution_timeout == timedelta(hours=2)
+    assert task.execution_timeout == WINDOW_TIMEOUT
     read_back = DagSerialization.from_dict(DagSerialization.to_dict(replay))
     assert read_back.get_task("replay").is_mapped
     assert not read_back.get_task("find").is_mapped

@@ -22,9 +22,6 @@ from pyarrow import parquet
 from flowlake.records.fields import FIELDS, FieldType
 from objects.making import BOM, Made
 
-NOT_GZIP_IS_READ = False
-"""Whether text that is not gzip (plain, Zstandard) is read."""
-
 HEADER_WITHIN = 64 * 1024
 """How far into the text a header is looked for, in bytes: up to its line's end."""
 
@@ -94,7 +91,7 @@ def unpack(content: bytes) -> tuple[bytes | None, bool]:
         start = content[:1024].translate(None, b"\t\r\n")
         # Of what is no plain text at its start the lake may say that it is none.
         is_plain = content.startswith(ZSTANDARD) or (start.isascii() and start.decode().isprintable())
-        return _unpack_other(content), is_plain or not NOT_GZIP_IS_READ
+        return _unpack_other(content), is_plain
     strict, lenient = _members(content), _python(content)
     if strict == lenient:
         return strict or None, True
@@ -103,8 +100,6 @@ def unpack(content: bytes) -> tuple[bytes | None, bool]:
 
 
 def _unpack_other(content: bytes) -> bytes | None:
-    if not NOT_GZIP_IS_READ:
-        return None
     if content.startswith(ZSTANDARD):
         try:
             return pa.input_stream(io.BytesIO(content), compression="zstd").read() or None

@@ -220,7 +220,7 @@ def test_what_is_not_gzip_is_read_from_a_copy_that_says_why(tmp_path: Path, data
 
 @pytest.mark.parametrize("step", [40, 64, 1024 * 1024])
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, zstd])
-@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
 def test_an_export_loses_the_time_before_each_line_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pack: Callable[[bytes], bytes], step: int, end: bytes
 ) -> None:

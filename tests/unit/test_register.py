@@ -484,6 +484,23 @@ def test_a_plan_shows_the_first_lines_of_objects_without_a_header(logs: Logs) ->
     assert declared.headerless.how == "declared, v2-default, by sources[].format"
 
 
+def test_an_object_that_was_unpacked_and_removed_belongs_to_the_hour_of_its_new_form(logs: Logs) -> None:
+    """Or its records would count in both hours."""
+    packed = logs.put(DAY + name(), arrived="2026-11-20T11:10")
+    first = Window.parse("2026-11-20T11", HOUR)
+    register(logs.settings, first)
+    unpacked = logs.put(DAY + name(extension="txt"), TEXT, packed=False, arrived=f"{HOUR}:10")
+    register(logs.settings, WINDOW)
+    assert [row.reason for row in logs.rows().values()] == ["duplicate"]
+    packed.unlink()
+    report = register(logs.settings, WINDOW)
+    assert (report.overtaken, str(report.window)) == (("2026-11-20T11",), "2026-11-20T11/2026-11-20T13")
+    assert logs.rows("2026-11-20T11") == {}
+    assert {key: row.status for key, row in logs.rows().items()} == {DAY + unpacked.name: "readable"}
+    # Nothing is gone: the first hour alone can be run again.
+    assert register(logs.settings, first).missing == 0
+
+
 def test_what_changed_since_it_was_registered_cannot_be_spooled_again(logs: Logs) -> None:
     logs.put(f"a*/{DAY}{name()}")
     register(logs.settings, WINDOW)

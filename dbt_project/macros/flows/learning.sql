@@ -8,7 +8,10 @@
 -#}
 {% macro is_learnt_again() -%} {{ return(learning().again) }} {%- endmacro %}
 
-{#- Whether hours are to be observed that were run before there was a place to keep what they say. -#}
+{#-
+  Whether hours are to be observed that were run before there was a place to keep what they say. Not all of them can be:
+  what is known stays then.
+-#}
 {% macro is_learnt_late() -%} {{ return(learning().late) }} {%- endmacro %}
 
 {#- Asked once, before the window's hours are written. -#}

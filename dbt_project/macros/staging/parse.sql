@@ -133,8 +133,8 @@
 {#-
   Parquet records, parsed likewise; `columns` maps the column names that the window's objects have to their types. Of a
   record's text and its unknown fields only what it has is kept: which columns other objects have must not show in it.
-  For that reason a record without addresses is a gap when it has no status, and a record when it says OK: whether its
-  object has columns for addresses is not to be seen.
+  For that reason a record without addresses is a gap when it has neither a status nor traffic, and a record otherwise:
+  whether its object has columns for addresses is not to be seen.
 -#}
 {% macro parsed_parquet_records(columns) -%}
     {%- set texts = {} -%}
@@ -162,7 +162,10 @@
         {{ columns | length }} as fields_seen,
         {{ columns | length }} as fields_expected,
         {{ first_bad_field(texts, texts_are_good(texts)) }} as bad_field,
-        {{ "nullif(" ~ texts["log-status"] ~ ", '-') is null" if "log-status" in texts else "true" }} as has_addresses
+        {% for name in ("log-status", "packets", "bytes") if name in texts -%}
+            nullif({{ texts[name] }}, '-') is null and
+        {% endfor -%}
+        true as has_addresses
     from {{ raw_parquet_records() }}
 {%- endmacro %}
 

@@ -25,30 +25,48 @@ with
 
     partials as (select * from {{ ref("int_gateway_flows__partials") }} where {{ in_restated_hours("event_hour") }}),
 
-    -- Per attachment and hour: what each of its flow logs can tell, and the one that speaks for it. An attachment that
-    -- logged nothing but NODATA is logged all the same.
+    -- Per gateway, attachment and hour: what each of its flow logs can tell, and the one that speaks for it: one that
+    -- tells directions, else one that logged traffic. An attachment that logged nothing but NODATA is logged all the
+    -- same. Two gateways that are peers share an attachment; a format that does not name the gateway speaks for one
+    -- that no other format speaks for.
     voices as (
         select
             event_hour,
+            tgw_id,
             attachment_id,
             flow_log_id,
             has_skipdata,
             has_directions,
-            row_number() over (
-                partition by event_hour, attachment_id order by case when has_directions then 0 else 1 end, flow_log_id
+            (tgw_id is not null or count(tgw_id) over (partition by event_hour, attachment_id) = 0)
+            and row_number() over (
+                partition by event_hour, tgw_id, attachment_id
+                order by case when has_directions then 0 when not has_directions then 1 else 2 end, flow_log_id
             )
             = 1 as speaks
         from
             (
                 select
                     event_hour,
+                    tgw_id,
                     attachment_id,
                     flow_log_id,
                     sum(skipdata_records) > 0 as has_skipdata,
-                    bool_or(flow_direction is not null) or sum(flows) = 0 as has_directions
+                    case when sum(flows) > 0 then bool_or(flow_direction is not null) end as has_directions
                 from partials
-                group by 1, 2, 3
+                group by 1, 2, 3, 4
             ) as logged
+    ),
+
+    -- Who speaks at the other end; where the format does not name the gateway, of any.
+    pairs as (
+        select event_hour, attachment_id, tgw_id, false as is_any, has_directions
+        from voices
+        where speaks
+        union all
+        select event_hour, attachment_id, cast(null as varchar), true, bool_or(has_directions)
+        from voices
+        where speaks
+        group by 1, 2
     ),
 
     summed as (
@@ -83,9 +101,9 @@ select
         when pairs.attachment_id is null
         then true
         when summed.flow_direction = 'egress'
-        then not pairs.has_directions
+        then not coalesce(pairs.has_directions, true)
         -- Nobody knows which of the two it came in by: the first of them counts.
-        else not pairs.has_directions and summed.attachment_id < pairs.attachment_id
+        else not coalesce(pairs.has_directions, false) and summed.attachment_id < pairs.attachment_id
     end as is_counted,
     voices.has_skipdata as is_lossy
 from summed
@@ -94,7 +112,10 @@ inner join
     on summed.event_hour = voices.event_hour
     and summed.attachment_id = voices.attachment_id
     and summed.flow_log_id = voices.flow_log_id
+    and coalesce(summed.tgw_id, '') = coalesce(voices.tgw_id, '')
 left join
-    (select event_hour, attachment_id, has_directions from voices where speaks) as pairs
+    pairs
     on summed.event_hour = pairs.event_hour
     and summed.pair_attachment_id = pairs.attachment_id
+    and pairs.is_any = (summed.tgw_id is null)
+    and coalesce(pairs.tgw_id, summed.tgw_id, '') = coalesce(summed.tgw_id, '')

@@ -228,7 +228,8 @@ class _Exported:
 def _without_times(rest: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
     """Whole lines at a time, so that no time is cut in two."""
     for chunk in chain(chunks, [b""]):
-        end = len(rest) if not chunk else rest.rfind(b"\n") + 1
+        # A lone \r ends a line too; the last byte may be the first half of an end.
+        end = len(rest) if not chunk else max(rest.rfind(b"\n"), rest.rfind(b"\r", 0, -1)) + 1
         yield from [_EVENT_TIME.sub(b"", rest[:end])] if end else []
         rest = rest[end:] + chunk
         if len(rest) > 2 * MAX_LINE_BYTES:

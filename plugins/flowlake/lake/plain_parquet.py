@@ -86,6 +86,8 @@ def write_united_parquet(path: Path, target: Path) -> None:
     Raises as `write_plain_parquet`.
     """
     found = column_types(path)
+    if len({name.lower() for name in found}) < len(found):
+        raise ObjectProblem(Reason.BROKEN_PARQUET, "two of its columns differ in upper and lower case alone")
     types = {name: type_ or "string" for name, type_ in found.items() if name.lower() not in _TAKEN}
     write_plain_parquet(path, target, types, found)
 

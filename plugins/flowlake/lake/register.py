@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, TypeVar
 from flowlake.errors import FlowlakeError
 from flowlake.lake.footers import FOOTER_STEP, footer_length, inspect_parquet, parse_footer
 from flowlake.lake.gzips import FIRST_LINES_LIMIT, first_lines, inspect_text, unpack_start
-from flowlake.lake.layouts import folder_moment
+from flowlake.lake.layouts import folder_moment, stem
 from flowlake.lake.manifests import manifest_paths, read_uris, write_format, write_manifests, write_objects
 from flowlake.lake.objects import Kind, ListedObject, ObjectProblem, ObjectRow, Reason, Status, shown
 from flowlake.lake.overtaken import OvertakenHour, record, widened
@@ -167,7 +167,7 @@ def register(
         window, found, earlier, overtaken = _settle(
             settings, window, s3_client, accept_missing=accept_missing, widen=widen
         )
-        gone = earlier - found.hours.keys()
+        gone = found.gone(earlier)
         tables = _tables(settings)
         rows, formats = _inspect_all(settings, found, tables, progress)
         _check_access(settings, rows)
@@ -257,17 +257,30 @@ class _Item:
 
 @dataclass(frozen=True)
 class _Finding:
-    """The window's objects; `hours` has the arrival hour of each that was listed on the way, by its uri."""
+    """The window's objects; `hours` has the arrival hour of each that was listed on the way, by its uri.
+
+    `deliveries` likewise, by the uri without its ending: an object may have been packed anew, or unpacked, and removed.
+    """
 
     items: tuple[_Item, ...]
     hours: Mapping[str, str]
+    deliveries: Mapping[str, str]
     problems: tuple[str, ...]
+
+    def hour_of(self, uri: str) -> str | None:
+        """The hour in which an object that was registered under this uri arrived as it is now; None when it is gone."""
+        return self.hours.get(uri) or self.deliveries.get(stem(uri))
+
+    def gone(self, uris: Iterable[str]) -> set[str]:
+        """Those of the uris whose objects are no longer there, under whatever ending."""
+        return {uri for uri in uris if self.hour_of(uri) is None}
 
 
 def _find(settings: Settings, window: Window, s3_client: S3ClientFactory | None) -> _Finding:
     items: list[_Item] = []
     owners: dict[str, Source] = {}
     hours: dict[str, str] = {}
+    deliveries: dict[str, str] = {}
     problems = []
     for source in settings.sources:
         store = open_store(settings, source, s3_client)
@@ -283,7 +296,8 @@ def _find(settings: Settings, window: Window, s3_client: S3ClientFactory | None)
             owners[listed.uri] = source
             items.append(_Item(listed, source, store))
         hours |= listing.hours
-    return _Finding(tuple(items), hours, tuple(problems))
+        deliveries |= listing.deliveries
+    return _Finding(tuple(items), hours, deliveries, tuple(problems))
 
 
 def _settle(
@@ -305,7 +319,7 @@ def _settle(
         hours = (*_hours_before(window, found), *window.hours)
         registered = dict(zip(hours, _each(settings, lambda hour: read_uris(settings, hour), hours), strict=True))
         earlier = {uri for hour in window.hours for uri, is_readable in registered[hour].items() if is_readable}
-        _guard(earlier - found.hours.keys(), accept_missing=accept_missing)
+        _guard(found.gone(earlier), accept_missing=accept_missing)
         held = {hour: _overtaken_uris(uris, hour, window, found) for hour, uris in registered.items()}
         now = tuple(OvertakenHour(hour, len(uris), min(uris)) for hour, uris in sorted(held.items()) if uris)
         if now and now != overtaken:
@@ -339,7 +353,7 @@ def _overtaken_uris(registered: Iterable[str], hour: str, window: Window, found:
     """Those of the objects registered in an hour that have left it for the window, or left the window."""
     hours = frozenset(window.hours)
     return [
-        uri for uri in registered if (now := found.hours.get(uri, hour)) != hour and (hour in hours or now in hours)
+        uri for uri in registered if (now := found.hour_of(uri) or hour) != hour and (hour in hours or now in hours)
     ]
 
 

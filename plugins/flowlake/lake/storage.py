@@ -105,11 +105,13 @@ class Listing:
     """The objects of a source.
 
     `arrived` are those whose arrival hour lies in the window; `hours` has the arrival hour of each that was listed on
-    the way, by its uri. `trees` are the AWSLogs folders that were found.
+    the way, by its uri; `deliveries` that of each delivery, whatever its ending, by its uri without that. `trees` are
+    the AWSLogs folders that were found.
     """
 
     arrived: tuple[ListedObject, ...]
     hours: Mapping[str, str]
+    deliveries: Mapping[str, str]
     trees: tuple[str, ...]
 
 
@@ -128,6 +130,7 @@ def list_source(store: Store, source: Source, window: Window, *, key: str) -> Li
     return Listing(
         arrived=tuple(arrived),
         hours={item.uri: item.arrival_hour for item in listed},
+        deliveries={stem(item.uri): item.arrival_hour for item in listed if item.name is not None and not item.reason},
         trees=tuple(tree for tree, _ in trees),
     )
 

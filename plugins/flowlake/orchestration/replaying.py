@@ -14,7 +14,7 @@ from flowlake.lake.objects import shown
 from flowlake.lake.windows import Window, WindowError, parse_hour
 from flowlake.orchestration.assets import published_assets
 from flowlake.orchestration.connections import use_athena_connection
-from flowlake.orchestration.operators import StepOperator, quieten, run_context
+from flowlake.orchestration.operators import WINDOW_TIMEOUT, StepOperator, quieten, run_context
 from flowlake.settings import SettingsError, load_settings
 from flowlake.steps import GateFailed
 
@@ -137,6 +137,8 @@ class ReplayOperator(StepOperator):
             replayed = replay_window(replace(run, run_id=f"{run.run_id}_{self.start}"))
         except (BudgetError, GateFailed, SettingsError) as error:
             raise AirflowFailException(str(error)) from error
+        if replayed.held_back is not None:
+            self.log.warning("not shown yet: %s", replayed.held_back)
         for uri in replayed.freed_objects:
             self.log.info("came free: %s", shown(uri))
         for uri in replayed.left_objects:
@@ -161,6 +163,7 @@ def replay_tasks() -> None:
     ReplayOperator.partial(
         task_id="replay",
         doc_md="run all steps of an hourly run over a window of these hours; one mapped task for each window",
+        execution_timeout=WINDOW_TIMEOUT,
         outlets=published_assets(),
         max_active_tis_per_dagrun=1,
     ).expand_kwargs(find.output)

@@ -47,7 +47,7 @@ with
         select interface_id, ip_family, one_candidate, other_candidate
         from observed
         where one_candidate is not null or other_candidate is not null
-        {% if not is_learnt_again() %}
+        {% if not is_learnt_again() or is_learnt_late() %}
             union all
             select interface_id, ip_family, candidate_a, candidate_b
             from known
