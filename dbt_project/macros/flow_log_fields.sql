@@ -43,3 +43,12 @@
         "packets_lost_no_route", "packets_lost_blackhole", "packets_lost_mtu_exceeded", "packets_lost_ttl_expired"
     ]) }}
 {%- endmacro %}
+
+{#- What tells one flow through a Transit Gateway from another, in an hour. -#}
+{% macro gateway_flow_key() -%}
+    {{ return([
+        "event_hour", "flow_log_id", "tgw_id", "attachment_id", "pair_attachment_id", "flow_direction",
+        "src_vpc_id", "dst_vpc_id", "src_account_id", "dst_account_id", "src_address", "dst_address",
+        "protocol", "service_port", "src_role"
+    ]) }}
+{%- endmacro %}

@@ -569,7 +569,8 @@ def quarantine_replay_command(
 
     The cure may be an object that can be read by now, a setting, or another version of flowlake. Consecutive hours are
     run together, a day at most, by the steps of `flowlake run`; the first error ends the replay. An hour is read whole,
-    whatever selected it. At its end the replay says what came free and what is still quarantined.
+    whatever selected it. Objects that hold nothing to be read (duplicates, markers, foreign ones) select no hour,
+    unless their reason is given. At its end the replay says what came free and what is still quarantined.
 
     \b
     Examples:

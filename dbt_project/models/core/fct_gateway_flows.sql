@@ -2,23 +2,7 @@
 -- gateway and what it lost. Of a packet's two rows, where it came in and where it went out, one is counted.
 {{ config(materialized="replaced", replaces="event_hour", meta={"published": true}) }}
 
-{%- set key = [
-    "event_hour",
-    "flow_log_id",
-    "tgw_id",
-    "attachment_id",
-    "pair_attachment_id",
-    "flow_direction",
-    "src_vpc_id",
-    "dst_vpc_id",
-    "src_account_id",
-    "dst_account_id",
-    "src_address",
-    "dst_address",
-    "protocol",
-    "service_port",
-    "src_role",
-] %}
+{%- set key = gateway_flow_key() %}
 {%- set measures = ["flows", "packets", "bytes"] + lost_packets() %}
 
 with

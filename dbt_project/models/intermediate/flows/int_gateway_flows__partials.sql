@@ -3,24 +3,7 @@
 -- depends_on: {{ ref("service_ports") }}
 {{ config(materialized="replaced", replaces="arrival_hour") }}
 
-{%- set key = [
-    "arrival_hour",
-    "event_hour",
-    "flow_log_id",
-    "tgw_id",
-    "attachment_id",
-    "pair_attachment_id",
-    "flow_direction",
-    "src_vpc_id",
-    "dst_vpc_id",
-    "src_account_id",
-    "dst_account_id",
-    "src_address",
-    "dst_address",
-    "protocol",
-    "service_port",
-    "src_role",
-] %}
+{%- set key = ["arrival_hour"] + gateway_flow_key() %}
 {%- set measures = ["packets", "bytes"] + lost_packets() %}
 
 with
