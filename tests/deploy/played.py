@@ -31,6 +31,7 @@ from flowlake.sample import SampleSpec
 from flowlake.settings import Settings
 from histories.world import HOUR, LogObject, gateway_objects
 from local_athena.policies import Need
+from mixed_bucket import MixedBucket
 from parity.lakes import Lake, make_lake
 from parity.world import sampled, shared_samples, window
 
@@ -118,7 +119,8 @@ class Played:
         first, last = min(item.hour for item in objects), max(item.hour for item in objects)
         gone = text_object("gone", first * HOUR + 1200)
         gateways = gateway_objects(random.Random(5), range(first, last + 1))  # noqa: S311 - a seed, not a secret
-        self.put(*objects, *gateways, *shared_samples((first + 1) * HOUR + 900), gone)
+        mixed = MixedBucket(first).objects
+        self.put(*objects, *gateways, *mixed, *shared_samples((first + 1) * HOUR + 900), gone)
         self.windows = (window(first, first + 1), window(first, last + 1))
         duckdb = make_lake(self.folder / "duckdb", self.logs, {}, SETTINGS)
         for number, hours in enumerate(self.windows):
