@@ -1,9 +1,10 @@
 """`make nightly`: random histories and kills, each compared with one clean run over the same objects; random objects.
 
-    make nightly                   100 histories, half of them with a killed run, every kill on purpose, and every sixth
-                                   on Athena: all of these in six days; 20,000 objects, each held against its bytes
+    make nightly                   102 histories, a third of them with a killed run; of the kills on purpose every other
+                                   one, and every ninth on Athena: all of them in nine days; 20,000 objects, each held
+                                   against its bytes
     make nightly SEED=7 SHARE=0.1  a tenth of it, from a seed of one's own (else the day is the seed)
-    make nightly ONLY=7-23         one pair of histories again; ONLY=kill-12 one kill on purpose; athena-3 one on
+    make nightly ONLY=7-23         the histories of a world again; ONLY=kill-12 one kill on purpose; athena-3 one on
                                    Athena; objects-3 the objects of a seed
 
 Each line names what to give ONLY. Of one that fails it says what to type, keeps the folder, and ends with 1 when all
@@ -44,8 +45,11 @@ from objects.proof import prove
 from postgres import Postgres, start_postgres
 from shared_dbt.start import shared_dbt
 
-WORLDS = 50
-"""Sets of objects. Two histories of each are compared with one clean run: one undisturbed, one with a killed run."""
+WORLDS = 34
+"""Sets of objects. Histories of each are compared with one clean run."""
+
+KILLED = (False, True, False)
+"""Which of a world's histories have a killed run."""
 
 BATCHES, BATCH = 40, 500
 """Objects that are made, mutated and staged: so many lakes, and so many objects in each."""
@@ -55,8 +59,8 @@ OBJECTS = "objects-"
 ATHENA = "athena-"
 """Kills, and failing services, on the local Athena. They come first: it would slow the others down."""
 
-ATHENA_SHARE = 1 / 6
-"""How much of them: seeds that follow each other, as days do, play the others."""
+KILL_SHARE, ATHENA_SHARE = 1 / 2, 1 / 9
+"""How much of the kills on purpose, here and on Athena: seeds that follow each other, as days do, play the others."""
 
 
 @dataclass(frozen=True)
@@ -139,18 +143,18 @@ Played = tuple[int, int, int]
 
 
 def play_world(seed: str, say: Callable[[str], None]) -> Played:
-    """Two histories over the objects of a seed."""
+    """Histories over the objects of a seed."""
     world = make_world(seed)
     say(f"{len(world.objects)} objects, {world.kind}, {world.whole}")
     expected = contents(clean_run(world, bench.fresh("lake"), bench.new_catalog()))
     kills = 0
-    for number, kill in enumerate((False, True)):
+    for number, kill in enumerate(KILLED):
         history = History(world, bench.fresh("lake"), bench.new_catalog(), say)
         history.go(plan(f"{seed} {number}", world, kill=kill))
         history.close(f"{seed} {number}")
         assert_same_contents(expected, contents(history.settings))
         kills += history.kills
-    return 2, kills, 0
+    return len(KILLED), kills, 0
 
 
 def play_objects(seed: str, say: Callable[[str], None]) -> Played:
@@ -193,7 +197,7 @@ def pieces(seed: int, share: float, *, athena: bool) -> list[str]:
     return [
         *(f"{ATHENA}{number}" for number in on_athena),
         *(f"{seed}-{number}" for number in range(max(1, round(WORLDS * share)))),
-        *(f"{KILL}{number}" for number in _share(seed, share, len(POINTS))),
+        *(f"{KILL}{number}" for number in _share(seed, share * KILL_SHARE, len(POINTS))),
         *(f"{OBJECTS}{seed}-{number}" for number in range(max(1, round(BATCHES * share)))),
     ]
 
