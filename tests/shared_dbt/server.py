@@ -19,7 +19,7 @@ import traceback
 from dbt.cli.main import dbtRunner
 
 PARSED_BY = ("--project-dir", "--profiles-dir", "--target", "--vars")
-"""The options on which a parsed project depends, beside the path of the lake: sources hold it."""
+"""The options on which a parsed project depends, beside the database on Athena: schemas have it in their names."""
 
 KEPT = 8
 """Parsed projects; each is some ten megabytes."""
@@ -54,7 +54,7 @@ def parsed(request: dict) -> object:
     """The project as dbt's own `parse` leaves it, for these variables."""
     arguments = request["arguments"]
     options = {name: arguments[arguments.index(name) + 1] for name in PARSED_BY}
-    key = (request["environment"]["FLOWLAKE_LAKE_PATH"], *options.values())
+    key = (request["environment"].get("FLOWLAKE_DATABASE", ""), *options.values())
     if key not in manifests:
         os.environ.clear()
         os.environ.update(request["environment"])
