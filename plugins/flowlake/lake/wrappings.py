@@ -177,7 +177,7 @@ class _Json:
         # An escape may stand for half of a character, which no UTF-8 has.
         return in_blocks(f"{self._lines.line(text)}\n".encode("utf-8", "surrogatepass") for text in texts)
 
-    def _texts(self, document: Any) -> list[str]:
+    def _texts(self, document: Any) -> list[Any]:
         self._documents += 1
         found = document if isinstance(document, dict) else {}
         kind, events = found.get("messageType"), found.get("logEvents")
@@ -358,8 +358,10 @@ class _Table:
             self._problem = self._problem or f"row {self._row}: {problem}"
             # By chance it may have as many words as a record: one more makes it none.
             return row + b" " if row.count(b" ") + 1 == len(self._format.fields) else row
-        self._empty_cells += cells.count(b"")
-        return b" ".join(cell or b"-" for cell in cells)
+        if b"" in cells:
+            self._empty_cells += cells.count(b"")
+            cells = [cell or b"-" for cell in cells]
+        return b" ".join(cells)
 
     def _find_problem(self, cells: Sequence[bytes] | None) -> str | None:
         """What keeps cells from being the fields of a record; what each field allows is for staging to say."""
@@ -368,11 +370,13 @@ class _Table:
         fields = self._format.fields
         if len(cells) != len(fields):
             return f"{count_of(len(cells), 'cell')} instead of {len(fields)}"
-        for name, cell in zip(fields, cells, strict=True):
-            if b" " in cell:
-                return f"a blank in {name}"
-            if b"E" in cell and _SCIENTIFIC.fullmatch(cell):
-                return f"{name} as a spreadsheet rounds it"
+        text = b",".join(cells)
+        if b" " in text or b"E+" in text or b"E-" in text:
+            for name, cell in zip(fields, cells, strict=True):
+                if b" " in cell:
+                    return f"a blank in {name}"
+                if _SCIENTIFIC.fullmatch(cell):
+                    return f"{name} as a spreadsheet rounds it"
         for index in self._accounts:
             if cells[index].isdigit() and len(cells[index]) != _ACCOUNT_DIGITS:
                 return f"{fields[index]} is not of {_ACCOUNT_DIGITS} digits"
