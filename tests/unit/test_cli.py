@@ -425,7 +425,7 @@ def test_inspect_shows_lines_without_a_header_and_what_they_are_taken_for(
     assert "fl-3: 1 object in JSON of a subscription, for example /" in shown
     assert "fl-4: 1 object in CSV, for example /" in shown
     assert shown.count(f": {record}") == 3
-    assert "    format v2-default: named in its header, v2-default" in shown
+    assert "    format v2-default: named in its header" in shown
 
 
 def test_inspect_leaves_a_lake_as_it_is_and_names_silent_flow_logs(

@@ -110,7 +110,8 @@ class TextStart:
     """Up to FIRST_LINES_LIMIT bytes of a text object's lines; `wrapping` names what they were wrapped in."""
 
     head: bytes
-    wrapping: str | None = None
+    is_whole: bool
+    wrapping: str | None
 
 
 def unpack_start(data: bytes, *, is_whole: bool) -> TextStart:
@@ -130,10 +131,10 @@ def unpack_start(data: bytes, *, is_whole: bool) -> TextStart:
             raise
     head = bytes(text)
     wrapping = find_wrapping(head[:FIRST_LINES_LIMIT])
-    if wrapping is None:
-        return TextStart(head[:FIRST_LINES_LIMIT])
-    head = b"".join(wrapping.unwrap(iter([head]), is_cut=not is_whole))
-    return TextStart(head[:FIRST_LINES_LIMIT], wrapping.name)
+    if wrapping is not None:
+        head = b"".join(wrapping.unwrap(iter([head]), is_cut=not is_whole))
+    is_whole = is_whole and len(head) <= FIRST_LINES_LIMIT
+    return TextStart(head[:FIRST_LINES_LIMIT], is_whole, wrapping.name if wrapping else None)
 
 
 def first_lines(head: bytes, *, is_whole: bool) -> tuple[bytes, ...]:

@@ -65,8 +65,8 @@ EXCERPT = 200
 EXCERPT_LINES = 3
 """How many lines a plan shows of an object whose format or wrapping has to be said."""
 
-_NUMBERS = re.compile(r"[0-9]+(?:( [a-z]+?)s?\b)?")
-"""What differs in the details of objects that are read in the same way, and the noun behind it: 1 row or 2 rows."""
+_EACH_ITS_OWN = re.compile(r"[0-9]+(?:( [a-z]+?)s?\b)?| \(the first is [^)]*\)")
+"""What differs in the details of objects that are read in the same way: numbers, also in their nouns, and examples."""
 
 _S3_THREADS = 8
 
@@ -504,7 +504,7 @@ def _text_format(source: Source, lines: Sequence[bytes]) -> _TextFormat:
         raise ObjectProblem(Reason.NO_HEADER, "it starts with: blank lines, or one that does not end")
     header = parse_header(lines[0])
     if header is not None:
-        return _TextFormat(header, _Origin.HEADER, f"named in its header, {header.format_id}")
+        return _TextFormat(header, _Origin.HEADER, "named in its header")
     declared = format_named(source.format) if source.format else None
     if declared is not None:
         width = len(declared.fields)
@@ -644,12 +644,10 @@ def _peek(item: _Item) -> _Peek:
                 tail = item.store.read_range(listed, start=None, length=min(length, listed.size))
             return _Peek("parquet", parse_footer(tail[-length:]).unknown_fields, _row(listed, None))
         data = item.store.read_range(listed, start=0, length=FIRST_LINES_LIMIT)
-        is_whole = len(data) == listed.size
-        start = unpack_start(data, is_whole=is_whole)
-        if is_whole and not start.head:
+        start = unpack_start(data, is_whole=len(data) == listed.size)
+        if start.is_whole and not start.head:
             raise _empty(f"it is {start.wrapping}" if start.wrapping else None)
-        lines = first_lines(start.head, is_whole=is_whole and len(start.head) < FIRST_LINES_LIMIT)
-        return _peeked_text(item, lines, start.wrapping)
+        return _peeked_text(item, first_lines(start.head, is_whole=start.is_whole), start.wrapping)
     except ObjectProblem as problem:
         return _Peek(None, (), _row(listed, problem.reason, problem.detail))
 
@@ -717,7 +715,7 @@ def _problems(rows: Iterable[ObjectRow]) -> list[str]:
         if row.reason is not None:
             by_reason[row.reason].append(row.uri)
         elif row.detail is not None:
-            by_way[_NUMBERS.sub(r"\1", row.detail)].append(row)
+            by_way[_EACH_ITS_OWN.sub(r"\1", row.detail)].append(row)
         unknown.update(row.unknown_fields)
     problems = [
         f"{count_of(len(uris), 'object')} not read: {reason}, {Reason(reason).meaning} (for example {shown(min(uris))})"

@@ -146,7 +146,8 @@ class _Lines:
 
     @property
     def note(self) -> str:
-        return f", {self._split} of them with line ends inside that are written as \\n or \\r" if self._split else ""
+        messages = count_of(self._split, "message")
+        return f", {messages} with line ends inside, written as \\n or \\r" if self._split else ""
 
 
 # --- JSON ---
@@ -169,7 +170,7 @@ class _Json:
     def note(self) -> str:
         messages, documents = count_of(self._lines.messages, "message"), count_of(self._documents, "document")
         controls = f", {self._controls} of them CONTROL_MESSAGE" if self._controls else ""
-        return f"it is {self.name}: {messages}{self._lines.note} in {documents}{controls}"
+        return f"it is {self.name}: {messages} in {documents}{controls}{self._lines.note}"
 
     def unwrap(self, blocks: Iterator[bytes], *, is_cut: bool = False) -> Iterator[bytes]:
         documents = _documents(blocks, is_cut=is_cut)
