@@ -12,7 +12,7 @@ from rich.text import Text
 
 from flowlake.lake.manifests import read_objects, registered_hours
 from flowlake.lake.objects import shown
-from flowlake.lake.register import Headerless, Plan, PlannedFlowLog, plan
+from flowlake.lake.register import Plan, PlannedFlowLog, UnusualText, plan
 from flowlake.lake.windows import Window, format_hour, parse_hour
 from flowlake.settings import Arrival, Settings
 from flowlake.terminal import counted, human_bytes, human_count, make_table, print_table
@@ -95,8 +95,8 @@ def show_inspection(inspection: Inspection, settings: Settings, console: Console
         if by_source[source.name]:
             print_table(console, _flow_log_table(by_source[source.name]))
             for flow_log in by_source[source.name]:
-                if flow_log.headerless:
-                    _show_headerless(flow_log.flow_log_id, flow_log.headerless, console)
+                for found in flow_log.unusual:
+                    _show_unusual(flow_log.flow_log_id, found, console)
         else:
             console.print("  nothing arrived")
     console.print()
@@ -112,12 +112,11 @@ def show_inspection(inspection: Inspection, settings: Settings, console: Console
     console.print(f"read {counted(looked, 'header')} of {counted(planned.objects, 'object')}; nothing was written")
 
 
-def _show_headerless(flow_log_id: str, found: Headerless, console: Console) -> None:
+def _show_unusual(flow_log_id: str, found: UnusualText, console: Console) -> None:
     console.print()
+    what = f"in {found.wrapping}" if found.wrapping else "without a header"
     example = f", for example {shown(found.uri)}"
-    console.print(
-        Text(f"  {flow_log_id}: {counted(found.objects, 'object')} without a header{example}"), soft_wrap=True
-    )
+    console.print(Text(f"  {flow_log_id}: {counted(found.objects, 'object')} {what}{example}"), soft_wrap=True)
     for number, line in enumerate(found.lines, 1):
         console.print(Text(f"    line {number}: {line}"), soft_wrap=True)
     taken_for = f"format {found.format}" if found.format else "not read"

@@ -30,6 +30,7 @@ from flowlake.lake.spool import SpoolError, clear_spool, ensure_spooled, unchang
 from flowlake.lake.windows import Window
 from flowlake.settings import Arrival, AthenaSettings, LakeSettings, Settings, Source, Target
 from local_athena.server import LocalAthena
+from wrapped_logs import ONE, TWO, comma, firehose, subscription
 
 HOUR = "2026-11-20T12"
 WINDOW = Window.parse(HOUR, "2026-11-20T13")
@@ -136,7 +137,10 @@ TEXTS = {
     "twice": gzip.compress(HEADER + b"a b\n" + HEADER),
     "unpacked": HEADER + b"a b\n",
     "zstd": pa.compress(HEADER + b"a b\n", "zstd", asbytes=True),
+    "subscription": subscription(HEADER.decode(), f"{ONE}\n{TWO}", "é").encode(),
+    "table": gzip.compress(comma(ONE, TWO.replace("123456789012", "1.23457E+11")).encode()),
     # What is not read, and says so alike.
+    "cutdocument": gzip.compress(firehose(ONE, TWO)[:-3].encode()),
     "garbage": gzip.compress(HEADER) + b"x",
     "cut": gzip.compress(HEADER)[:-3],
     "sum": gzip.compress(HEADER)[:-8] + bytes(8),
@@ -167,7 +171,18 @@ def test_athena_reads_the_lines_that_duckdb_reads(lake: Lake) -> None:
     assert {path for path, *_ in lines} == uris.keys()
     assert by_uri(lines, uris) == read_by_duckdb(others)
     copied = {uri.rpartition("_fl-")[2].partition("_")[0] for path, uri in uris.items() if path != uri}
-    assert {"bytes", "mark", "ends", "checked", "zeros", "unpacked", "zstd", "renamed"} < copied
+    assert {
+        "bytes",
+        "mark",
+        "ends",
+        "checked",
+        "zeros",
+        "unpacked",
+        "zstd",
+        "renamed",
+        "subscription",
+        "table",
+    } < copied
     assert copied.isdisjoint({"plain", "delimiters", "ascii", "members", "long", str(PREFIXES.index("year=2026"))})
 
 

@@ -1,13 +1,15 @@
 """Objects that nobody would send, and some that everybody does: the same for the same seed.
 
-Text in random field orders and Parquet of random columns, their values in part hostile; then the bytes are cut,
-flipped, repeated and packed in odd ways. What a lake must make of each is said elsewhere (`objects.reading`).
+Text in random field orders, some of it wrapped in JSON or CSV, and Parquet of random columns, their values in part
+hostile; then the bytes are cut, flipped, repeated and packed in odd ways. What a lake must make of each is said
+elsewhere (`objects.reading`).
 """
 
 from __future__ import annotations
 
 import gzip
 import io
+import json
 import random
 import struct
 import zlib
@@ -134,6 +136,9 @@ def _text(chance: random.Random, headers: Sequence[str]) -> Made:
     end = chance.choice([b"\n", b"\n", b"\n", b"\r\n", b"\r"])
     ends = [end if chance.random() > wildness else chance.choice([b"\n", b"\r\n", b"\r", b"\n\r"]) for _ in lines]
     made = Made(b"".join(line + end for line, end in zip(lines, ends, strict=True)), "gz", ())
+    if chance.random() < 0.25:
+        wrap = chance.choice(WRAPPINGS)
+        made = Made(wrap(chance, lines, ends), "gz", (wrap.__name__.strip("_"),))
     # Half of the objects are what they should be, up to here; the others are spoilt once or more.
     for _ in range(chance.choice([0, 0, 0, 1, 1, 2])):
         made = _changed(chance, made, TEXT_CHANGES)
@@ -213,6 +218,80 @@ def _odd_line(chance: random.Random, header: str, headers: Sequence[str], before
             b" ".join([b"9e17"] * chance.choice([1, len(tokens), len(tokens) + 1])),
         ]
     )
+
+
+def _subscription(chance: random.Random, lines: Sequence[bytes], ends: Sequence[bytes]) -> bytes:
+    documents, rest = [], list(lines)
+    while rest:
+        count = chance.choice([1, 3, 20])
+        events = [_event(chance, line) for line in rest[:count]]
+        names = {"messageType": "DATA_MESSAGE", "owner": "1", "logGroup": "{{7*7}}", "logEvents": events}
+        documents.append(dict(chance.sample(list(names.items()), len(names))))
+        del rest[:count]
+    control = {"messageType": "CONTROL_MESSAGE", "logEvents": [{"message": "Checking health"}]}
+    documents.insert(chance.randrange(len(documents) + 1), control)
+    return _documents(chance, documents, ends)
+
+
+def _event(chance: random.Random, line: bytes) -> dict[str, object]:
+    message: object = _message(chance, line)
+    if chance.random() < 0.01:
+        return chance.choice([{}, {"message": None}, {"message": 7}, {"message": ["x"]}])
+    return {"id": "0" * 56, "timestamp": MOMENT * 1000, "message": message, "extractedFields": {"message": "no"}}
+
+
+def _message(chance: random.Random, line: bytes) -> str:
+    """A line as a text of JSON: in UTF-8 if it is, else a character a byte; at times with line ends."""
+    try:
+        text = line.decode()
+    except UnicodeDecodeError:
+        text = line.decode("latin-1")
+    if chance.random() < 0.02:
+        text += chance.choice(["\n", "\r\n", f"\n{text}", "\rx", "\ud800"])
+    return text
+
+
+def _firehose(chance: random.Random, lines: Sequence[bytes], ends: Sequence[bytes]) -> bytes:
+    return _documents(chance, [{"message": _message(chance, line)} for line in lines], ends)
+
+
+def _documents(chance: random.Random, documents: Sequence[dict[str, object]], ends: Sequence[bytes]) -> bytes:
+    end = chance.choice([b"", b"\n", ends[0]])
+    is_ascii = chance.random() < 0.5
+    texts = (json.dumps(document, ensure_ascii=is_ascii) for document in documents)
+    # Half of a character can only be written as an escape.
+    return b"".join(text.encode("utf-8", "backslashreplace") + end for text in texts)
+
+
+def _console(chance: random.Random, lines: Sequence[bytes], ends: Sequence[bytes]) -> bytes:
+    header = chance.choice([b"timestamp,message", b"@timestamp,@message", b'"timestamp","message"'])
+    time = chance.choice([b"1795176000000", b'"2026-11-20 12:00:00.000"'])
+    is_quoted = chance.random() < 0.5
+    rows = [header, *(time + b"," + _cell(line, is_quoted=is_quoted) for line in lines)]
+    return b"".join(row + end for row, end in zip(rows, [ends[0], *ends], strict=True))
+
+
+def _table(chance: random.Random, lines: Sequence[bytes], ends: Sequence[bytes]) -> bytes:
+    is_quoted, mangled = chance.random() < 0.3, [b"", b"1.23457E+11", b"1,795,176,000", b"12345678901", b"20 Nov"]
+    rows = []
+    for line in lines:
+        cells = line.replace(b"-", b"_").split(b" ") if line == lines[0] else line.split(b" ")
+        if chance.random() < 0.1 and line != lines[0]:
+            cells[chance.randrange(len(cells))] = chance.choice(mangled)
+        rows.append(b",".join(_cell(cell, is_quoted=is_quoted) for cell in cells))
+    return b"".join(row + end for row, end in zip(rows, ends, strict=True))
+
+
+def _cell(text: bytes, *, is_quoted: bool) -> bytes:
+    return b'"' + text.replace(b'"', b'""') + b'"' if is_quoted or b"," in text or b'"' in text else text
+
+
+def _export(chance: random.Random, lines: Sequence[bytes], ends: Sequence[bytes]) -> bytes:
+    times = (b"2026-11-20T12:%02d:00.000Z " % chance.randrange(60) for _ in lines)
+    return b"".join(time + line + end for time, line, end in zip(times, lines, ends, strict=True))
+
+
+WRAPPINGS = (_subscription, _firehose, _console, _table, _export)
 
 
 def _cut(chance: random.Random, data: bytes) -> bytes:

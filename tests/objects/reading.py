@@ -1,4 +1,4 @@
-"""What a lake must make of an object: by the rules in words (ADR 0004, the fields' documentation), in plain Python.
+"""What a lake must make of an object: by the rules in words (ADR 0004 and 0026, the fields' manual), in plain Python.
 
 Nothing of register, of its counting or of dbt is used here. Bytes are unpacked by zlib, a line is taken apart as AWS
 documents it, and every value is found by its field's name.
@@ -6,13 +6,15 @@ documents it, and every value is found by its field's name.
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
+import json
 import re
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,7 +22,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from flowlake.records.fields import FIELDS, FieldType
-from objects.making import BOM, Made
+from objects.making import BOM, PARQUET_CHANGES, Made
 
 HEADER_WITHIN = 64 * 1024
 """How far into the text a header is looked for, in bytes: up to its line's end."""
@@ -29,6 +31,7 @@ ZSTANDARD = b"\x28\xb5\x2f\xfd"
 
 COLUMNS = tuple({"start": "start_at", "end": "end_at"}.get(field.name, field.column) for field in FIELDS)
 
+_DAMAGES = {change.__name__.strip("_") for change in PARQUET_CHANGES}
 _KNOWN = {field.name: field for field in FIELDS}
 _ADDRESSES = ("srcaddr", "dstaddr", "pkt-srcaddr", "pkt-dstaddr")
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
@@ -43,8 +46,8 @@ values in the order of COLUMNS and its unknown fields."""
 class Expected:
     """What the ledger and staging must hold of an object.
 
-    `is_readable`: None where readers of gzip differ, and either will do, as long as all or nothing is read. `rows` is
-    None where only their number (`lines`) is known: Parquet of types that no flow log has.
+    `is_readable`: None where readers of gzip or of damaged Parquet differ, and either will do, as long as all is read
+    or nothing. `rows` is None where only their number (`lines`) is known: Parquet of types that no flow log has.
     """
 
     is_readable: bool | None
@@ -60,9 +63,11 @@ UNREADABLE = Expected(is_readable=False)
 
 def expect(made: Made, named_at: datetime) -> Expected:
     """What must come of an object whose name says this time (UTC, naive)."""
-    return (
-        _expect_parquet(made.content, named_at) if made.extension == "parquet" else _expect_text(made.content, named_at)
-    )
+    if made.extension != "parquet":
+        return _expect_text(made.content, named_at)
+    expected = _expect_parquet(made.content, named_at)
+    # Of a page's damaged head one reader makes something, and the other says that it is damaged.
+    return replace(expected, is_readable=None) if expected.is_readable and _DAMAGES & set(made.how) else expected
 
 
 # --- text ---
@@ -70,6 +75,7 @@ def expect(made: Made, named_at: datetime) -> Expected:
 
 def _expect_text(content: bytes, named_at: datetime) -> Expected:
     text, is_certain = unpack(content)
+    text = unwrap(text) if text else None
     fields = find_header(text) if text else None
     if text is None or fields is None:
         return UNREADABLE
@@ -135,6 +141,123 @@ def _python(content: bytes) -> bytes | None:
         return None
 
 
+# --- what it is wrapped in ---
+
+
+def unwrap(text: bytes) -> bytes | None:
+    """The plain lines of a text; itself when it is not wrapped, None when what it is wrapped in is broken."""
+    start = text[:HEADER_WITHIN]
+    first = _first_line(text)
+    first = first.removeprefix(BOM) if first is not None else b""
+    if _EXPORT.match(start.lstrip(b"\r\n")):
+        return _EXPORT.sub(b"", text)
+    if re.match(rb'(\xef\xbb\xbf)?[ \t\r\n]*\{[ \t\r\n]*["}]', start):
+        return _from_json(text)
+    names = _cells(first) if b" " not in first else None
+    if names and [name.removeprefix("@") for name in names] == ["timestamp", "message"]:
+        return _from_console(text, first)
+    fields = find_header(" ".join(names).replace("_", "-").encode("latin-1")) if names else None
+    if names and fields and len(names) == len(fields) > 1:
+        return b"".join(_from_row(line, first, fields) + b"\n" for line in split_lines(text))
+    return text
+
+
+_EXPORT = re.compile(rb"(?<![^\r\n])[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?Z ")
+
+
+def _one_line(text: str) -> str:
+    return text.rstrip("\r\n").replace("\r", "\\r").replace("\n", "\\n")
+
+
+def _from_json(text: bytes) -> bytes | None:
+    try:
+        messages = [_one_line(message) for message in _messages(text.decode("utf-8-sig"))]
+    except ValueError:
+        return None
+    return b"".join(f"{message}\n".encode("utf-8", "surrogatepass") for message in messages)
+
+
+def _messages(text: str) -> Iterator[str]:
+    """Those of the documents that follow each other. Raises ValueError where anything else does."""
+    text = text.lstrip(" \t\r\n")
+    while text:
+        document, end = json.JSONDecoder(object_pairs_hook=_each_key_once).raw_decode(text)
+        if not isinstance(document, dict):
+            raise ValueError(document)
+        events = document.get("logEvents")
+        if document.get("messageType") == "CONTROL_MESSAGE" and isinstance(events, list):
+            events = []
+        elif "messageType" not in document and "message" in document:
+            events = [document]
+        elif document.get("messageType") != "DATA_MESSAGE" or not isinstance(events, list):
+            raise ValueError(document)
+        for event in events:
+            if not isinstance(event, dict) or not isinstance(event.get("message"), str):
+                raise ValueError(event)
+            yield event["message"]
+        text = text[end:].lstrip(" \t\r\n")
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError(pairs)
+    return dict(pairs)
+
+
+def _from_console(text: bytes, header: bytes) -> bytes | None:
+    marked = re.compile(rb"(?<![^\r\n])" + re.escape(BOM + header))
+    lines = io.StringIO(marked.sub(lambda _: header, text).decode("latin-1"), newline="")
+    physical = (part for line in lines for part in re.findall(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+", line))
+    messages = []
+    try:
+        for row in csv.reader(physical, strict=True):
+            if not any(cell.strip() for cell in row):
+                messages.append("")
+            elif len(row) == 2 and _TIME.fullmatch(row[0]):
+                messages.append(_one_line(row[1]))
+            elif [name.removeprefix("@") for name in row] != ["timestamp", "message"]:
+                return None
+    except csv.Error:
+        return None
+    return b"".join(message.encode("latin-1") + b"\n" for message in messages)
+
+
+_TIME = re.compile(r"[0-9]{13}|[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?Z?")
+
+
+def _cells(line: bytes) -> list[str] | None:
+    """The cells of a row of up to 128 KiB; None when its quotes do not match."""
+    try:
+        rows = list(csv.reader([line.decode("latin-1")], strict=True)) if len(line) <= 128 * 1024 else []
+    except csv.Error:
+        return None
+    return rows[0] if rows else None
+
+
+def _from_row(line: bytes, header: bytes, fields: Sequence[str]) -> bytes:
+    """A row as a record, or as it stands when it is none, with a blank more where it would have as many words."""
+    if line.removeprefix(BOM) == header:
+        return " ".join(fields).encode()
+    cells = _cells(line)
+    if not line.strip(b" "):
+        return line
+    if cells and not any(cells):
+        return b""
+    if cells and len(cells) == len(fields) and not any(map(_is_spoilt, fields, cells)):
+        return " ".join(cell or "-" for cell in cells).encode("latin-1")
+    return line + b" " * (line.count(b" ") + 1 == len(fields))
+
+
+def _is_spoilt(name: str, cell: str) -> bool:
+    """What a spreadsheet rounds to `1.2E+11`, an account without its zeros, and what would be two words."""
+    is_number = cell.isascii() and cell.isdigit()
+    return (
+        " " in cell
+        or re.fullmatch(r"-?[0-9]([.,][0-9]+)?E[+-][0-9]+", cell) is not None
+        or (name.endswith("account-id") and is_number and len(cell) != 12)
+    )
+
+
 def split_lines(text: bytes) -> list[bytes]:
     """The lines without their ends, of which there are three; what follows the last end is a line if there is any."""
     lines = re.split(rb"\r\n|\n|\r", text)
@@ -143,6 +266,20 @@ def split_lines(text: bytes) -> list[bytes]:
 
 def find_header(text: bytes) -> list[str] | None:
     """The names of the fields, by the first line that is not blank; None when it is no header."""
+    line = _first_line(text)
+    if line is None:
+        return None
+    names = line.removeprefix(BOM).strip(b" ").decode("latin-1").split(" ")
+    is_header = (
+        all(_NAME.fullmatch(name) for name in names)
+        and len(set(names)) == len(names)
+        and 2 * sum(name in _KNOWN for name in names) >= len(names)
+    )
+    return names if is_header else None
+
+
+def _first_line(text: bytes) -> bytes | None:
+    """The first one that is not blank; None when it does not end where it would be looked for."""
     start = re.match(rb"(?:[ \t\x0b\x0c]*(?:\r\n|\n|\r))*", text)
     line = re.match(rb"[^\r\n]*", text[start.end() if start else 0 :])
     if start is None or line is None or not line[0].strip():
@@ -150,13 +287,7 @@ def find_header(text: bytes) -> list[str] | None:
     end = start.end() + len(line[0])
     if end > HEADER_WITHIN or (end == HEADER_WITHIN and len(text) > HEADER_WITHIN):
         return None
-    names = line[0].removeprefix(BOM).strip(b" ").decode("latin-1").split(" ")
-    is_header = (
-        all(_NAME.fullmatch(name) for name in names)
-        and len(set(names)) == len(names)
-        and 2 * sum(name in _KNOWN for name in names) >= len(names)
-    )
-    return names if is_header else None
+    return line[0]
 
 
 def _text_row(line: bytes, names: Sequence[str], named_at: datetime) -> Row:

@@ -19,6 +19,7 @@ from objects.making import (
     PACKINGS,
     PARQUET_CHANGES,
     TEXT_CHANGES,
+    WRAPPINGS,
     Made,
     make_objects,
 )
@@ -114,7 +115,7 @@ def test_objects_are_the_same_for_their_seed(many: list[Made]) -> None:
 
 def test_every_way_to_spoil_an_object_is_taken(many: list[Made]) -> None:
     taken = {way for item in many for way in item.how}
-    changes = (*TEXT_CHANGES, *PACKINGS, *PACKED_CHANGES, *PARQUET_CHANGES)
+    changes = (*WRAPPINGS, *TEXT_CHANGES, *PACKINGS, *PACKED_CHANGES, *PARQUET_CHANGES)
     assert {change.__name__.strip("_") for change in changes} <= taken
     assert {"unknown_column", "column_twice", "upper_case", "all_text"} <= taken
     verdicts = Counter(expect(item, NAMED_AT).is_readable for item in many)

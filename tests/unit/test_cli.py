@@ -23,6 +23,7 @@ from flowlake.sample import SampleSpec, generate
 from flowlake.settings import Settings, load_settings
 from flowlake.steps import STEPS, GateFailed, RunContext, Step, StepReport
 from flowlake.terminal import human_bytes
+from wrapped_logs import comma, subscription
 
 HOURS = ("--from", "2026-11-20T12", "--to", "2026-11-20T13")
 FLOWLAKE = Path(sys.executable).parent / "flowlake"
@@ -409,7 +410,8 @@ def test_inspect_shows_lines_without_a_header_and_what_they_are_taken_for(
     folder = config.parent / "logs/AWSLogs/123456789012/vpcflowlogs/us-east-1/2026/11/20"
     folder.mkdir(parents=True)
     record = "2 123456789012 eni-0a1b2c3d4e5f60718 10.0.0.1 10.0.0.2 5 443 6 10 1000 1795176000 1795176060 ACCEPT OK"
-    for flow_log, text in {"fl-1": f"{record}\n", "fl-2": "[bold]\u0085 who knows\n"}.items():
+    texts = {"fl-1": f"{record}\n", "fl-2": "[bold]\u0085 who knows\n"}
+    for flow_log, text in {**texts, "fl-3": subscription(record), "fl-4": comma(record)}.items():
         path = folder / f"123456789012_vpcflowlogs_us-east-1_{flow_log}_20261120T1205Z_0a1b2c3d.log"
         path.write_bytes(gzip.compress(text.encode("latin-1")))
         os.utime(path, (1795176000, 1795176000))
@@ -420,6 +422,10 @@ def test_inspect_shows_lines_without_a_header_and_what_they_are_taken_for(
     assert "    format v2-default: inferred, v2-default, 1 of 1 line" in shown
     assert "    line 1: [bold]\\x85 who knows" in shown
     assert "    not read: it starts with: [bold]\\x85 who knows (0 of 1 lines are records" in shown
+    assert "fl-3: 1 object in JSON of a subscription, for example /" in shown
+    assert "fl-4: 1 object in CSV, for example /" in shown
+    assert shown.count(f": {record}") == 3
+    assert "    format v2-default: named in its header" in shown
 
 
 def test_inspect_leaves_a_lake_as_it_is_and_names_silent_flow_logs(

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flowlake.lake import gzips
-from flowlake.lake.gzips import MAX_LINE_BYTES, first_lines, inspect_text, unpack_start, write_readable_copy
-from flowlake.lake.objects import ObjectProblem, Reason
+from flowlake.lake import gzips, wrappings
+from flowlake.lake.gzips import first_lines, inspect_text, unpack_start, write_readable_copy
+from flowlake.lake.objects import MAX_LINE_BYTES, ObjectProblem, Reason
 
 LINES = b"version account-id\n2 3\n"
 
@@ -230,6 +230,7 @@ def test_an_export_loses_the_time_before_each_line_and_nothing_else(
     path = tmp_path / "object.log.gz"
     path.write_bytes(pack(stamped))
     monkeypatch.setattr(gzips, "_OUTPUT_STEP", step)
+    monkeypatch.setattr(wrappings, "_BLOCK", step)
     facts = inspect_text(path)
     text = end.join([b"", *lines[:-1], b"no time", lines[-1]])
     assert (facts.line_count, facts.unpacked_bytes) == (len(lines) + 2, len(text))
@@ -238,7 +239,7 @@ def test_an_export_loses_the_time_before_each_line_and_nothing_else(
     copy = tmp_path / "copy.log.gz"
     write_readable_copy(path, copy)
     assert gzip.decompress(copy.read_bytes()) == text
-    assert unpack_start(path.read_bytes(), is_whole=True) == text
+    assert unpack_start(path.read_bytes(), is_whole=True).head == text
 
 
 @pytest.mark.parametrize(
@@ -259,7 +260,7 @@ def test_other_text_with_times_is_no_export(tmp_path: Path, text: bytes) -> None
 def test_an_export_whose_line_does_not_end_is_not_held_in_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gzips, "MAX_LINE_BYTES", 1_000_000)
+    monkeypatch.setattr(wrappings, "MAX_LINE_BYTES", 1_000_000)
     with pytest.raises(ObjectProblem) as caught:
         inspect_text(packed(tmp_path, b"2024-12-14T16:25:12.000Z " + b"x" * 9_000_000))
     assert caught.value.reason is Reason.LINE_TOO_LONG
@@ -327,7 +328,7 @@ def test_the_first_lines_that_are_not_blank_are_found(head: bytes, is_whole: boo
 
 def test_the_start_of_an_object_is_enough_for_its_header() -> None:
     data = gzip.compress(b"srcaddr dstaddr\n" + bytes(range(256)) * 1000, compresslevel=0)
-    assert unpack_start(data[:5000], is_whole=False).startswith(b"srcaddr dstaddr\n")
+    assert unpack_start(data[:5000], is_whole=False).head.startswith(b"srcaddr dstaddr\n")
     with pytest.raises(ObjectProblem, match="truncated"):
         unpack_start(data[:5000], is_whole=True)
 
@@ -337,4 +338,4 @@ def test_the_start_of_what_is_not_gzip_is_enough_too() -> None:
     text = b"srcaddr dstaddr\n" + b"".join(f"10.0.0.1 10.0.0.2 {digest} ACCEPT OK\n".encode() for digest in digests)
     for data in (text, zstd(text)):
         assert len(data) > 65_536
-        assert unpack_start(data[:65_536], is_whole=False) == text[:65_536]
+        assert unpack_start(data[:65_536], is_whole=False).head == text[:65_536]

@@ -45,6 +45,7 @@ def test_every_documented_layout_is_read(folders: str, layout: Layout, prefix: s
     [
         *((ending, Kind.TEXT) for ending in (".log", ".txt", ".log.txt", ".log.gz", ".txt.gz", ".log.gzip")),
         *((ending, Kind.TEXT) for ending in (".log.zst", ".txt.zstd")),
+        *((ending, Kind.TEXT) for ending in (".json", ".jsonl", ".csv", ".log.csv", ".json.gz", ".csv.zst")),
         (".parquet", Kind.PARQUET),
     ],
 )
@@ -75,6 +76,11 @@ def test_regions_of_all_partitions_are_read(region: str) -> None:
         f"{PLAIN}{FILE}.zip",
         f"{PLAIN}{FILE}.GZ",
         f"{PLAIN}{FILE}.txt.log.gz",
+        f"{PLAIN}{FILE}.csv.json",
+        f"{PLAIN}{FILE}.txt.csv",
+        f"{PLAIN}{FILE}.xlsx",
+        f"{PLAIN}manifest.json",
+        f"{PLAIN}{FILE}.json.tmp",
         f"{PLAIN}{FILE}.gz.parquet",
         f"{PLAIN}x/{FILE}.gz",
         f"{PLAIN}{FILE}.gz".replace("AWSLogs", "awslogs"),

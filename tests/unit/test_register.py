@@ -22,12 +22,13 @@ from flowlake.lake.files import LocalFiles
 from flowlake.lake.gzips import TextFacts, inspect_text
 from flowlake.lake.manifests import read_objects, write_objects
 from flowlake.lake.objects import Kind, ListedObject, ObjectRow, objects_schema
-from flowlake.lake.register import Headerless, RegisterError, plan, register
+from flowlake.lake.register import RegisterError, UnusualText, plan, register
 from flowlake.lake.spool import AthenaSpool, SpoolError, clear_spool, ensure_spooled
 from flowlake.lake.storage import LocalStore, SourceError
 from flowlake.lake.windows import Window
 from flowlake.records.fields import V2_DEFAULT_HEADER
 from flowlake.settings import Arrival, LakeSettings, Settings, Source
+from wrapped_logs import CONTROL, ONE, TWO, comma, console, firehose, subscription
 
 HOUR = "2026-11-20T12"
 WINDOW = Window.parse(HOUR, "2026-11-20T13")
@@ -411,8 +412,98 @@ def test_an_export_of_cloudwatch_logs_is_read_without_its_times(logs: Logs) -> N
     assert gzip.decompress(Path(str(row.read_path)).read_bytes()) == RECORD * 3
     assert report.problems == (f"1 object {row.detail} (for example {path})",)
     (flow_log,) = plan(logs.settings, WINDOW).flow_logs
-    assert flow_log.headerless is not None
-    assert flow_log.headerless.how == "inferred, v2-default, 3 of 3 lines"
+    (unusual,) = flow_log.unusual
+    assert (unusual.wrapping, unusual.how) == ("an export of CloudWatch Logs", "inferred, v2-default, 3 of 3 lines")
+
+
+SURE = "; without a header: inferred, v2-default, 2 of 2 lines"
+
+
+@pytest.mark.parametrize(
+    ("text", "extension", "detail"),
+    [
+        (subscription(ONE, TWO), "json", f"it is JSON of a subscription: 2 messages in 1 document{SURE}"),
+        (firehose(ONE, TWO), "json", f"it is JSON of Firehose: 2 messages in 2 documents{SURE}"),
+        (console(ONE, TWO), "csv", f"it is CSV of CloudWatch's console: 2 messages{SURE}"),
+        (comma(ONE, TWO), "csv", "it is CSV: 2 rows under a header"),
+    ],
+)
+@pytest.mark.parametrize("packed", [True, False])
+def test_wrapped_records_are_read_from_a_copy_of_plain_lines(
+    logs: Logs, text: str, extension: str, detail: str, packed: bool
+) -> None:
+    lines = 2 if detail.endswith(SURE) else 3
+    key = DAY + name(extension=f"{extension}.gz" if packed else extension)
+    path = logs.put(key, text.encode(), packed=packed)
+    report = register(logs.settings, WINDOW)
+    row = logs.rows()[key]
+    assert (row.status, row.format_id, row.line_count, row.empty_line_count) == ("readable", "v2-default", lines, 0)
+    unpacked = "" if packed else "it is plain text, unpacked on the way; "
+    assert row.detail == f"read from a plain copy: {unpacked}{detail}"
+    assert report.problems == (f"1 object {row.detail} (for example {path})",)
+    copy = gzip.decompress(Path(str(row.read_path)).read_bytes()).decode()
+    assert copy.splitlines() == [V2_DEFAULT_HEADER, ONE, TWO][-lines:]
+    assert (row.line_bytes, row.unpacked_bytes, row.size) == (len(copy) - lines, len(copy), path.stat().st_size)
+    assert clear_spool(logs.settings, WINDOW) == ensure_spooled(logs.settings, WINDOW) == 1
+    assert gzip.decompress(Path(str(row.read_path)).read_bytes()).decode() == copy
+    (found,) = plan(logs.settings, WINDOW).flow_logs[0].unusual
+    assert found.lines == tuple(copy.splitlines())
+    assert f"it is {found.wrapping}: " in detail
+    assert found.how == (SURE.partition(": ")[2] if lines == 2 else "named in its header")
+
+
+def test_objects_that_were_wrapped_alike_have_one_line_whatever_they_hold(logs: Logs) -> None:
+    logs.put(DAY + name("fl-1"), subscription(ONE).encode())
+    logs.put(DAY + name("fl-2"), (subscription(ONE, TWO) + subscription(TWO)).encode())
+    logs.put(DAY + name("fl-3"), comma("x").encode())
+    logs.put(DAY + name("fl-4"), comma(ONE, "x y", TWO, "x y z").encode())
+    alike = register(logs.settings, WINDOW).problems
+    assert [problem.partition(":")[0] for problem in alike] == ["2 objects read from a plain copy"] * 2
+    assert "(the first is row 2: 1 cell instead of 14) (for example " in alike[0]
+    assert "it is JSON of a subscription: 1 message in 1 document; " in alike[1]
+
+
+def test_firehose_may_deliver_plain_lines_which_need_no_copy(logs: Logs) -> None:
+    path = logs.put(DAY + name(), f"{ONE}\n{TWO}\n".encode())
+    register(logs.settings, WINDOW)
+    (row,) = logs.rows().values()
+    assert (row.read_path, row.detail) == (str(path), SURE.removeprefix("; "))
+
+
+def test_what_is_wrapped_in_something_broken_is_recorded_with_its_reason(logs: Logs) -> None:
+    logs.put(DAY + name("fl-cut"), subscription(ONE, TWO)[:-5].encode())
+    logs.put(DAY + name("fl-foreign"), b'{"detail": {"eventName": "RunInstances"}}')
+    logs.put(DAY + name("fl-control"), CONTROL.encode())
+    logs.put(DAY + name("fl-custom"), subscription("eni-1 10.0.0.1", "eni-1 10.0.0.2").encode())
+    register(logs.settings, WINDOW)
+    rows = {str(row.flow_log_id): row for row in logs.rows().values()}
+    details = {flow_log: (row.reason, str(row.detail)) for flow_log, row in rows.items()}
+    assert details.pop("fl-cut")[0] == "broken_wrapping"
+    assert details.pop("fl-custom")[1].startswith("it starts with: eni-1 10.0.0.1 (0 of 2 lines are records")
+    assert details == {
+        "fl-foreign": ("broken_wrapping", "document 1 is neither of a subscription nor of Firehose"),
+        "fl-control": ("empty", "it is JSON of a subscription: 0 messages in 1 document, 1 of them CONTROL_MESSAGE"),
+    }
+    planned = {flow_log.flow_log_id: flow_log for flow_log in plan(logs.settings, WINDOW).flow_logs}
+    for flow_log, reason in {"fl-cut": "broken_wrapping", "fl-control": "empty", "fl-custom": "no_header"}.items():
+        assert planned[flow_log].problems[0].startswith(f"1 object not read: {reason}, ")
+    (unread,) = planned["fl-custom"].unusual
+    assert (unread.wrapping, unread.lines[0], unread.format) == ("JSON of a subscription", "eni-1 10.0.0.1", None)
+    declared = logs.with_source(format="interface-id srcaddr")
+    register(declared, WINDOW)
+    (row,) = (row for row in logs.rows().values() if row.flow_log_id == "fl-custom")
+    assert (row.status, row.line_count) == ("readable", 2)
+
+
+def test_a_plan_sees_the_start_of_a_long_subscription(logs: Logs) -> None:
+    """One that neither what is packed nor what is unpacked of the first 64 KiB holds whole."""
+    logs.put(DAY + name("fl-1"), subscription(*[ONE] * 8_000).encode())
+    logs.put(DAY + name("fl-2", extension="json"), subscription(*[ONE] * 8_000).encode(), packed=False)
+    for flow_log in plan(logs.settings, WINDOW).flow_logs:
+        (found,) = flow_log.unusual
+        assert (found.wrapping, found.lines) == ("JSON of a subscription", (ONE, ONE, ONE))
+        assert found.how.startswith("inferred, v2-default, ")
+        assert flow_log.problems == ()
 
 
 @pytest.mark.parametrize("other", [b"2 123456789012 eni-1 - - - - - - - 1 2 - NODATA\n", RECORD[:-4] + b"\n", b"x\n"])
@@ -473,15 +564,14 @@ def test_a_plan_shows_the_first_lines_of_objects_without_a_header(logs: Logs) ->
     one, two, three = plan(logs.settings, WINDOW).flow_logs
     line = RECORD.decode().rstrip()
     how = "inferred, v2-default, 5 of 5 lines"
-    assert one.headerless == Headerless(1, str(inferred), (line, line, line), "v2-default", how)
-    assert two.headerless is not None
-    assert (two.headerless.objects, two.headerless.uri, two.headerless.format) == (2, str(unknown), None)
-    assert two.headerless.lines == ("x\\x1b[31m" + "y" * 191,)
-    assert "line 1 has 1 fields instead of 14; set sources[].format" in two.headerless.how
-    assert three.headerless is None
+    assert one.unusual == (UnusualText(1, str(inferred), None, (line, line, line), "v2-default", how),)
+    (unread,) = two.unusual
+    assert (unread.objects, unread.uri, unread.format) == (2, str(unknown), None)
+    assert unread.lines == ("x\\x1b[31m" + "y" * 191,)
+    assert "line 1 has 1 fields instead of 14; set sources[].format" in unread.how
+    assert three.unusual == ()
     (declared, *_) = plan(logs.with_source(format="v2-default"), WINDOW).flow_logs
-    assert declared.headerless is not None
-    assert declared.headerless.how == "declared, v2-default, by sources[].format"
+    assert [found.how for found in declared.unusual] == ["declared, v2-default, by sources[].format"]
 
 
 def test_an_object_that_was_unpacked_and_removed_belongs_to_the_hour_of_its_new_form(logs: Logs) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from pyarrow import parquet
 
 from flowlake.lake.duck import connect
 from flowlake.records.fields import TGW_DEFAULT_HEADER, V2_DEFAULT_HEADER
+from wrapped_logs import CONTROL, console, firehose, subscription
 
 SAMPLES = Path(__file__).parents[2].parent / "shared" / "samples"
 """Examples from AWS's documentation and from OpenTelemetry's tests, under their own licences: not part of this project,
@@ -246,6 +248,68 @@ OBJECTS += [
     Written("fl-renamed", ODD_LINES, ODD_KINDS, "txt", gzip.compress(ODD_LINES)),
 ]
 
+TEXT_FULL = FULL.decode()
+ROUNDED = record(account_id="1.23457E+11", interface_id="eni-0a1b2c3d4e5f60718").replace(b" ", b",")
+QUOTED = b",".join(b'"%s"' % cell for cell in FULL.split(b" "))
+TABLE = [
+    BOM + HEADER.replace(b" ", b",").replace(b"-", b"_"),
+    FULL.replace(b" ", b","),
+    QUOTED,
+    ROUNDED,
+    FULL.replace(b" ", b",").replace(b"10.0.0.1", b"10.0.0.1 or so"),
+    QUOTED[:-1],
+    record(packets="1.2").replace(b" ", b","),
+    b"," * 13,
+    IDLE.replace(b"-", b"").replace(b"eni", b"eni-").replace(b" ", b","),
+]
+WRAPPED = [
+    # What is accounted for are the lines that were in it: a line a message, whatever it holds.
+    Written(
+        "fl-subscription",
+        b"\n".join([HEADER, FULL, b"no record", FULL + b"\\n" + FULL, "café".encode(), b"", FULL, b""]),
+        ("header", OK, *(f"field_count: {count} instead of 14" for count in (2, 27, 1)), OK),
+        "json",
+        "\n".join(
+            [
+                subscription(HEADER.decode(), TEXT_FULL, "no record"),
+                CONTROL,
+                subscription(f"{TEXT_FULL}\n{TEXT_FULL}", "café", "", extractedFields={"version": "2"}),
+                firehose(f"{TEXT_FULL}\n"),
+            ]
+        ).encode(),
+    ),
+    Written(
+        "fl-subscriptionInferred",
+        FULL + b"\n" + IDLE + b"\n",
+        (OK, "gap"),
+        "json.gz",
+        gzip.compress(subscription(TEXT_FULL).encode()) + gzip.compress(subscription(IDLE.decode()).encode()),
+    ),
+    Written(
+        "fl-firehose",
+        FULL + b"\n" + IDLE + b"\n",
+        (OK, "gap"),
+        "json.gz",
+        gzip.compress(firehose(TEXT_FULL, IDLE.decode()).encode()),
+    ),
+    Written("fl-console", FULL + b"\n" + IDLE + b"\n", (OK, "gap"), "csv", console(TEXT_FULL, IDLE.decode()).encode()),
+    Written(
+        "fl-table",
+        b"\n".join([HEADER, FULL, FULL, *TABLE[3:6], record(packets="1.2"), b"", IDLE, b""]),
+        (
+            "header",
+            OK,
+            OK,
+            *(f"field_count: {count} instead of 14" for count in (1, 3, 1)),
+            "bad_field: packets",
+            "gap",
+        ),
+        "csv",
+        b"\r\n".join(TABLE),
+    ),
+]
+OBJECTS += WRAPPED
+
 # Per sample: how many lines of each kind, by reading it.
 needs_samples = pytest.mark.skipif(not SAMPLES.exists(), reason="the shared samples do not lie beside this checkout")
 
@@ -267,10 +331,18 @@ SAMPLE_KINDS: dict[str, dict[str, int] | None] = {
     "otel/otel_valid_vpc_flow_log_ecs.log": {"header": 1, OK: 1},
     "otel/otel_vpc_flow_log_too_few_fields.log": {"header": 1, "field_count: 13 instead of 14": 1},
     "otel/otel_vpc_flow_log_too_many_fields.log": {"header": 1, "field_count: 15 instead of 14": 1},
-    # CloudWatch's envelopes are no flow-log objects: recorded with a reason, not read.
-    "otel/otel_valid_vpc_flow_cw.json": None,
+    "otel/otel_valid_vpc_flow_cw.json": {OK: 2},
+    # A custom format, which a subscription does not name: recorded with a reason, not read.
     "otel/otel_valid_vpc_flow_cw_custom.json": None,
 }
+
+
+def sample_lines(name: str) -> list[bytes]:
+    """The lines of a sample; of a subscription's document, its messages."""
+    data = (SAMPLES / name).read_bytes()
+    if name.endswith(".json"):
+        return [event["message"].encode() for event in json.loads(data)["logEvents"]]
+    return data.splitlines()
 
 
 def sample_flow_log(name: str) -> str:
@@ -402,7 +474,7 @@ def test_every_line_of_a_sample_is_accounted_for(lake: Reader, name: str) -> Non
     if expected is None:
         assert (status, reason, lines) == ("unreadable", "no_header", 0)
     else:
-        text = (SAMPLES / name).read_bytes().splitlines()
+        text = sample_lines(name)
         assert (status, lines, read) == ("readable", len(text), len(text))
         assert line_bytes == read_bytes == sum(map(len, text))
 
@@ -438,6 +510,19 @@ def test_a_good_line_becomes_typed_columns(lake: Reader) -> None:
         *(2, "123456789012", "eni-0a", "10.0.0.1", "10.0.0.2", 50000, 443, 6, 10, 1000),
         *(noon, noon.replace(minute=1), "ACCEPT", "OK", noon, len(GOOD), "2026-11-20T12", "v2-default", None),
     )
+
+
+@pytest.mark.parametrize("item", WRAPPED, ids=lambda item: item.flow_log)
+def test_a_record_that_was_wrapped_becomes_the_same_columns(lake: Reader, item: Written) -> None:
+    columns = ", ".join(FIELDS).replace("-", "_").replace("start, end", "start_at, end_at")
+    (plain,) = lake.rows(
+        f"select {columns} from lake.staging.stg_flow_logs__records where flow_log_id = 'fl-headerlessUnpacked' limit 1"
+    )
+    rows = lake.rows(
+        f"select {columns} from lake.staging.stg_flow_logs__records where flow_log_id = ?", [item.flow_log]
+    )
+
+    assert rows == [plain] * item.kinds.count(OK)
 
 
 def test_unknown_fields_are_kept_aside(lake: Reader) -> None:

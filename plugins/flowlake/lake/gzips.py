@@ -5,8 +5,8 @@ known from elsewhere. Unpacking with isal and counting with numpy costs about a 
 release the interpreter lock, so objects are inspected in parallel.
 
 AWS writes gzip. What was unpacked on the way, or packed anew with zstd, is told by its first bytes, not by its name,
-and read from a plain copy. So is an export of CloudWatch Logs, without the time that stands before each of its lines:
-its lines and bytes are those of the copy.
+and read from a plain copy. So is what came wrapped in something else (`lake.wrappings`): its lines and bytes are those
+of the copy.
 
 A line ends in `\\r\\n`, `\\n` or `\\r`; the last one may lack its end. Bytes of lines are counted without line ends.
 """
@@ -26,17 +26,12 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from isal import isal_zlib
 
-from flowlake.lake.objects import ObjectProblem, Reason
+from flowlake.lake.objects import MAX_LINE_BYTES, ObjectProblem, Reason
+from flowlake.lake.wrappings import Wrapping, find_wrapping, in_blocks
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-
-MAX_LINE_BYTES = 16 * 1024 * 1024 - 2
-"""The longest line, as UTF-8 and without its end, that DuckDB reads at `max_line_size=16777216`.
-
-Beyond it DuckDB 1.5.5 fails, or (bytes above 0x7f, two each once decoded) returns no rows without a word.
-"""
 
 FIRST_LINES_LIMIT = 64 * 1024
 """How far into an object its header, or without one its format, is looked for, in bytes."""
@@ -52,8 +47,8 @@ _HEADER_SIZE = 10
 _GZIP = b"\x1f\x8b\x08"
 _ZSTD = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")
 """How a zstd frame starts, or one that is to be skipped."""
-_EVENT_TIME = re.compile(rb"(?<![^\r\n])[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?Z ")
-"""What an export of CloudWatch Logs puts before each line; no field of a record looks like it."""
+_START = 16 * FIRST_LINES_LIMIT
+"""How much of a text is enough to see how it starts: a subscription says more about its messages than they do."""
 _TEXT_START = 1024
 """How many bytes must be text before an object is taken for text."""
 
@@ -74,7 +69,8 @@ class TextFacts:
 
     `line_count` counts every line, headers and empty ones included; `line_bytes` excludes line ends. `first_lines`
     are those of the first FIRST_LINES_LIMIT bytes, blank ones and one that goes on apart. `copy_reason` says why DuckDB
-    cannot read the object as it is, though nothing is wrong with it: it reads `write_readable_copy` instead.
+    cannot read the object as it is, though nothing is wrong with it: it reads `write_readable_copy` instead. `wrapping`
+    says what the records were wrapped in, and how many there were.
     """
 
     line_count: int
@@ -83,6 +79,7 @@ class TextFacts:
     unpacked_bytes: int
     first_lines: tuple[bytes, ...]
     copy_reason: str | None = None
+    wrapping: str | None = None
 
 
 def inspect_text(path: Path) -> TextFacts:
@@ -92,7 +89,7 @@ def inspect_text(path: Path) -> TextFacts:
     """
     counter = _LineCounter()
     with _mapped(path) as data:
-        text = _text_of(data)
+        text = _Unwrapped(_packed_text(data))
         with closing(text.chunks()) as chunks:
             for chunk in chunks:
                 counter.update(chunk)
@@ -104,24 +101,40 @@ def inspect_text(path: Path) -> TextFacts:
         unpacked_bytes=counter.total,
         first_lines=first_lines(bytes(counter.head), is_whole=counter.total <= FIRST_LINES_LIMIT),
         copy_reason="; ".join(reason for reason in reasons if reason) or None,
+        wrapping=text.wrapping.note if text.wrapping else None,
     )
 
 
-def unpack_start(data: bytes, *, is_whole: bool) -> bytes:
-    """Up to FIRST_LINES_LIMIT unpacked bytes of an object whose first bytes, or all, are given.
+@dataclass(frozen=True)
+class TextStart:
+    """Up to FIRST_LINES_LIMIT bytes of a text object's lines; `wrapping` names what they were wrapped in."""
 
-    Raises ObjectProblem when they are no text, or end before what is packed does though they are all.
+    head: bytes
+    is_whole: bool
+    wrapping: str | None
+
+
+def unpack_start(data: bytes, *, is_whole: bool) -> TextStart:
+    """How the text starts of an object whose first bytes, or all, are given.
+
+    Raises ObjectProblem when they are no text, or end before what is packed or wrapped does though they are all.
     """
-    head = bytearray()
+    text = bytearray()
     try:
-        for chunk in _text_of(data).chunks():
-            head += chunk
-            if len(head) >= FIRST_LINES_LIMIT:
+        for chunk in _packed_text(data).chunks():
+            text += chunk
+            if len(text) >= _START:
+                is_whole = False
                 break
     except ObjectProblem as problem:
         if is_whole or problem.reason is not Reason.TRUNCATED:
             raise
-    return bytes(head[:FIRST_LINES_LIMIT])
+    head = bytes(text)
+    wrapping = find_wrapping(head[:FIRST_LINES_LIMIT])
+    if wrapping is not None:
+        head = b"".join(wrapping.unwrap(iter([head]), is_cut=not is_whole))
+    is_whole = is_whole and len(head) <= FIRST_LINES_LIMIT
+    return TextStart(head[:FIRST_LINES_LIMIT], is_whole, wrapping.name if wrapping else None)
 
 
 def first_lines(head: bytes, *, is_whole: bool) -> tuple[bytes, ...]:
@@ -140,7 +153,7 @@ def write_readable_copy(path: Path, target: Path) -> None:
     """
     temporary = target.with_name(f".{target.name}.tmp")
     packer = isal_zlib.compressobj(level=1, wbits=31)
-    with _mapped(path) as data, temporary.open("wb") as out, closing(_text_of(data).chunks()) as chunks:
+    with _mapped(path) as data, temporary.open("wb") as out, closing(_Unwrapped(_packed_text(data)).chunks()) as chunks:
         for chunk in chunks:
             out.write(packer.compress(chunk if chunk.isascii() else chunk.decode("latin-1").encode()))
         out.write(packer.flush())
@@ -175,12 +188,8 @@ class _Text(Protocol):
     def chunks(self) -> Generator[bytes]: ...
 
 
-def _text_of(data: mmap.mmap | bytes) -> _Text:
-    """How to read an object, by its first bytes. Raises ObjectProblem when it is no text, packed or not."""
-    return _Exported(_packed_text(data))
-
-
 def _packed_text(data: mmap.mmap | bytes) -> _Text:
+    """How to unpack an object, by its first bytes. Raises ObjectProblem when it is no text, packed or not."""
     head = bytes(data[:_TEXT_START])
     if head[:3] == _GZIP[: len(head)]:
         return _Members(data)
@@ -204,37 +213,25 @@ def _is_text(head: bytes) -> bool:
     return all(char.isprintable() or char in "\t\r\n" for char in text)
 
 
-class _Exported:
-    """Text whose lines lose the time before them if the first one has it: an export of CloudWatch Logs."""
+class _Unwrapped:
+    """Text as plain lines, whatever it came wrapped in."""
 
     def __init__(self, text: _Text) -> None:
         self._text = text
-        self._is_export = False
+        self.wrapping: Wrapping | None = None
 
     @property
     def copy_reason(self) -> str | None:
-        reasons = [self._text.copy_reason]
-        if self._is_export:
-            reasons.append("the time that CloudWatch Logs put before each line is left out of it, and of its bytes")
+        reasons = [self._text.copy_reason, self.wrapping.note if self.wrapping else None]
         return "; ".join(reason for reason in reasons if reason) or None
 
     def chunks(self) -> Generator[bytes]:
         with closing(self._text.chunks()) as chunks:
-            first = next(chunks, b"")
-            self._is_export = _EVENT_TIME.match(first.lstrip(b"\r\n")) is not None
-            yield from _without_times(first, chunks) if self._is_export else chain([first] if first else [], chunks)
-
-
-def _without_times(rest: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Whole lines at a time, so that no time is cut in two."""
-    for chunk in chain(chunks, [b""]):
-        # A lone \r ends a line too; the last byte may be the first half of an end.
-        end = len(rest) if not chunk else max(rest.rfind(b"\n"), rest.rfind(b"\r", 0, -1)) + 1
-        yield from [_EVENT_TIME.sub(b"", rest[:end])] if end else []
-        rest = rest[end:] + chunk
-        if len(rest) > 2 * MAX_LINE_BYTES:
-            detail = f"a line has more than {MAX_LINE_BYTES} bytes"
-            raise ObjectProblem(Reason.LINE_TOO_LONG, detail)
+            blocks = in_blocks(chunks)
+            first = next(blocks, b"")
+            self.wrapping = find_wrapping(first[:FIRST_LINES_LIMIT])
+            text = chain([first] if first else [], blocks)
+            yield from self.wrapping.unwrap(text) if self.wrapping else text
 
 
 class _Plain:

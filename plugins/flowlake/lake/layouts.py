@@ -1,8 +1,9 @@
 """The documented layouts of flow-log objects: what a key says, and which prefixes hold a day.
 
 Source: the Amazon VPC user guide, "Flow log files" (S3 destination), and the Transit Gateway guide, which writes
-`service=` where the VPC guide writes `aws-service=`; both are taken. Of the ending only what copying, unpacking and
-packing anew make of it is taken: what a text holds is told by its bytes. Pure: keys are hostile text and only matched.
+`service=` where the VPC guide writes `aws-service=`; both are taken. Of the ending only what copying, unpacking,
+wrapping and packing anew make of it is taken: what a text holds is told by its bytes. Pure: keys are hostile text and
+only matched.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ _FOLDERS = (
 _FILE = (
     rf"(?P<account>{_ACCOUNT})_vpcflowlogs_(?P<region>{_REGION})_(?P<flow_log>fl-[0-9A-Za-z]+)_"
     r"(?P<named_at>[0-9]{8}T[0-9]{4})Z_[0-9A-Za-z]+"
-    r"(?:(?:\.log)?(?P<parquet>\.parquet)|(?:\.log|\.txt){1,2}(?:\.(?:gz|gzip|zst|zstd))?)"
+    r"(?:(?:\.log)?(?P<parquet>\.parquet)"
+    r"|(?:(?:\.log|\.txt){1,2}|(?:\.log)?\.(?:jsonl?|csv))(?:\.(?:gz|gzip|zst|zstd))?)"
 )
 _KEY = re.compile(rf"(?:^|/){LOGS_FOLDER}/{_FOLDERS}{_FILE}\Z")
 _DAY_FOLDER = re.compile(

@@ -10,6 +10,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pyarrow as pa
 
+MAX_LINE_BYTES = 16 * 1024 * 1024 - 2
+"""The longest line, as UTF-8 and without its end, that DuckDB reads at `max_line_size=16777216`.
+
+Beyond it DuckDB 1.5.5 fails, or (bytes above 0x7f, two each once decoded) returns no rows without a word.
+"""
+
 
 class Kind(StrEnum):
     """How an object is encoded."""
@@ -49,6 +55,7 @@ class Reason(StrEnum):
     CORRUPT = "corrupt"
     TRAILING_GARBAGE = "trailing_garbage"
     LINE_TOO_LONG = "line_too_long"
+    BROKEN_WRAPPING = "broken_wrapping"
     NO_HEADER = "no_header"
     BROKEN_PARQUET = "broken_parquet"
     VANISHED = "vanished"
@@ -75,6 +82,7 @@ _MEANINGS = {
     Reason.CORRUPT: "what is packed in it is damaged",
     Reason.TRAILING_GARBAGE: "something else follows what is packed in it",
     Reason.LINE_TOO_LONG: "a line is longer than the engine reads (16 MiB)",
+    Reason.BROKEN_WRAPPING: "the JSON or CSV that its records are wrapped in is cut off, damaged or of another kind",
     Reason.NO_HEADER: "its first line is no flow-log header: if it has none, set sources[].format",
     Reason.BROKEN_PARQUET: "it is named .parquet and is not readable as Parquet",
     Reason.VANISHED: "it was deleted between listing and reading",
@@ -179,3 +187,8 @@ def objects_schema() -> pa.Schema:
 def shown(text: str) -> str:
     """Hostile text on one printable line, for messages and logs."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def count_of(number: int, noun: str) -> str:
+    """A number with its noun, which may be one of many."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

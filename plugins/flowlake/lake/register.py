@@ -26,7 +26,7 @@ from flowlake.lake.footers import FOOTER_STEP, footer_length, inspect_parquet, p
 from flowlake.lake.gzips import FIRST_LINES_LIMIT, first_lines, inspect_text, unpack_start
 from flowlake.lake.layouts import folder_moment, stem
 from flowlake.lake.manifests import manifest_paths, read_uris, write_format, write_manifests, write_objects
-from flowlake.lake.objects import Kind, ListedObject, ObjectProblem, ObjectRow, Reason, Status, shown
+from flowlake.lake.objects import Kind, ListedObject, ObjectProblem, ObjectRow, Reason, Status, count_of, shown
 from flowlake.lake.overtaken import OvertakenHour, record, widened
 from flowlake.lake.spool import AthenaSpool, Spool, open_spool
 from flowlake.lake.storage import (
@@ -63,7 +63,10 @@ EXCERPT = 200
 """How many characters a plan shows of a line."""
 
 EXCERPT_LINES = 3
-"""How many lines a plan shows of an object without a header."""
+"""How many lines a plan shows of an object whose format or wrapping has to be said."""
+
+_EACH_ITS_OWN = re.compile(r"[0-9]+(?:( [a-z]+?)s?\b)?| \(the first is [^)]*\)")
+"""What differs in the details of objects that are read in the same way: numbers, also in their nouns, and examples."""
 
 _S3_THREADS = 8
 
@@ -100,15 +103,17 @@ class RegisterReport:
 
 
 @dataclass(frozen=True)
-class Headerless:
-    """Text without a header: how many of the objects that were looked into, and what the first of them holds.
+class UnusualText:
+    """Text that is not as AWS delivers it to a bucket: without a header, or wrapped in something.
 
-    `lines` are the first ones, escaped and cut at EXCERPT characters. `format` is what they are taken for, None when
+    How many there are of the objects that were looked into, and what the first of them is: the `wrapping`, if any, and
+    the first `lines` in it, escaped and cut at EXCERPT characters. `format` is what they are taken for, None when
     nobody can say; `how` tells how sure that is, and why.
     """
 
     objects: int
     uri: str
+    wrapping: str | None
     lines: tuple[str, ...]
     format: str | None
     how: str
@@ -130,7 +135,7 @@ class PlannedFlowLog:
     headers_read: int
     formats: tuple[str, ...]
     unknown_fields: tuple[str, ...]
-    headerless: Headerless | None
+    unusual: tuple[UnusualText, ...]
     problems: tuple[str, ...]
 
 
@@ -360,7 +365,7 @@ def _overtaken_uris(registered: Iterable[str], hour: str, window: Window, found:
 def _guard(gone: set[str], *, accept_missing: bool) -> None:
     if gone and not accept_missing:
         message = (
-            f"{_count(len(gone), 'object')} registered earlier {'is' if len(gone) == 1 else 'are'} gone, for example "
+            f"{count_of(len(gone), 'object')} registered earlier {'is' if len(gone) == 1 else 'are'} gone, for example "
             f"{shown(min(gone))}: restore them, or run with --accept-missing to drop their rows"
         )
         raise RegisterError(message)
@@ -452,7 +457,9 @@ def _inspect(spool: Spool, item: _Item) -> tuple[ObjectRow, Format | None]:
 def _text_row(spool: Spool, item: _Item, path: Path) -> tuple[ObjectRow, Format]:
     listed = item.listed
     facts = inspect_text(path)
-    found = _text_format(item.source, facts.first_lines, is_empty=facts.unpacked_bytes == 0)
+    if facts.unpacked_bytes == 0:
+        raise _empty(facts.wrapping)
+    found = _text_format(item.source, facts.first_lines)
     format_ = found.format
     notes = [f"read from a plain copy: {facts.copy_reason}"] if facts.copy_reason else []
     if found.origin is _Origin.INFERRED:
@@ -480,22 +487,24 @@ class _Origin(StrEnum):
 
 @dataclass(frozen=True)
 class _TextFormat:
-    """The format of a text object, and without a header `how` it is known."""
+    """The format of a text object, and `how` it is known."""
 
     format: Format
     origin: _Origin
     how: str
 
 
-def _text_format(source: Source, lines: Sequence[bytes], *, is_empty: bool) -> _TextFormat:
+def _empty(wrapping: str | None) -> ObjectProblem:
+    return ObjectProblem(Reason.EMPTY, wrapping or "it unpacks to no bytes")
+
+
+def _text_format(source: Source, lines: Sequence[bytes]) -> _TextFormat:
     """The format that an object's first lines are in. Raises ObjectProblem when nobody can say."""
-    if is_empty:
-        raise ObjectProblem(Reason.EMPTY, "it unpacks to no bytes")
     if not lines:
         raise ObjectProblem(Reason.NO_HEADER, "it starts with: blank lines, or one that does not end")
     header = parse_header(lines[0])
     if header is not None:
-        return _TextFormat(header, _Origin.HEADER, "")
+        return _TextFormat(header, _Origin.HEADER, "named in its header")
     declared = format_named(source.format) if source.format else None
     if declared is not None:
         width = len(declared.fields)
@@ -506,7 +515,7 @@ def _text_format(source: Source, lines: Sequence[bytes], *, is_empty: bool) -> _
     else:
         guess = guess_format(lines)
         if guess.is_sure:
-            how = f"inferred, {guess.format.format_id}, {guess.agreeing} of {_count(guess.lines, 'line')}"
+            how = f"inferred, {guess.format.format_id}, {guess.agreeing} of {count_of(guess.lines, 'line')}"
             return _TextFormat(guess.format, _Origin.INFERRED, how)
         why = f"{guess.reason}; set sources[].format"
     detail = f"it starts with: {_excerpt(lines[0], 80)} ({why})"
@@ -620,7 +629,7 @@ class _Peek:
     format_name: str | None
     unknown_fields: tuple[str, ...]
     row: ObjectRow
-    headerless: Headerless | None = None
+    unusual: UnusualText | None = None
 
 
 def _peek(item: _Item) -> _Peek:
@@ -635,28 +644,26 @@ def _peek(item: _Item) -> _Peek:
                 tail = item.store.read_range(listed, start=None, length=min(length, listed.size))
             return _Peek("parquet", parse_footer(tail[-length:]).unknown_fields, _row(listed, None))
         data = item.store.read_range(listed, start=0, length=FIRST_LINES_LIMIT)
-        is_whole = len(data) == listed.size
-        head = unpack_start(data, is_whole=is_whole)
-        lines = first_lines(head, is_whole=is_whole and len(head) < FIRST_LINES_LIMIT)
-        return _peeked_text(item, lines, is_empty=is_whole and not head)
+        start = unpack_start(data, is_whole=len(data) == listed.size)
+        if start.is_whole and not start.head:
+            raise _empty(f"it is {start.wrapping}" if start.wrapping else None)
+        return _peeked_text(item, first_lines(start.head, is_whole=start.is_whole), start.wrapping)
     except ObjectProblem as problem:
         return _Peek(None, (), _row(listed, problem.reason, problem.detail))
 
 
-def _peeked_text(item: _Item, lines: Sequence[bytes], *, is_empty: bool) -> _Peek:
+def _peeked_text(item: _Item, lines: Sequence[bytes], wrapping: str | None) -> _Peek:
     excerpt = tuple(_excerpt(line, EXCERPT) for line in lines[:EXCERPT_LINES])
+    unusual = UnusualText(1, item.listed.uri, wrapping, excerpt, None, "")
     try:
-        found = _text_format(item.source, lines, is_empty=is_empty)
+        found = _text_format(item.source, lines)
     except ObjectProblem as problem:
-        if problem.reason is not Reason.NO_HEADER:
-            raise
         row = _row(item.listed, problem.reason, problem.detail)
-        return _Peek(None, (), row, Headerless(1, item.listed.uri, excerpt, None, problem.detail or ""))
+        return _Peek(None, (), row, replace(unusual, how=problem.detail or ""))
     format_ = found.format
-    headerless = None
-    if found.origin is not _Origin.HEADER:
-        headerless = Headerless(1, item.listed.uri, excerpt, format_.format_id, found.how)
-    return _Peek(format_.format_id, format_.unknown_fields, _row(item.listed, None), headerless)
+    is_usual = wrapping is None and found.origin is _Origin.HEADER
+    unusual = replace(unusual, format=format_.format_id, how=found.how)
+    return _Peek(format_.format_id, format_.unknown_fields, _row(item.listed, None), None if is_usual else unusual)
 
 
 def _spread(items: Sequence[_Item]) -> list[_Item]:
@@ -682,16 +689,18 @@ def _planned(items: Sequence[_Item], peeks: dict[str, _Peek]) -> PlannedFlowLog:
         headers_read=len(seen),
         formats=tuple(sorted({peek.format_name for peek in seen if peek.format_name})),
         unknown_fields=tuple(sorted({name for peek in seen for name in peek.unknown_fields})),
-        headerless=_first_headerless([peek.headerless for peek in seen if peek.headerless]),
+        unusual=_unusual([peek.unusual for peek in seen if peek.unusual]),
         problems=tuple(_problems([peek.row for peek in seen])),
     )
 
 
-def _first_headerless(found: Sequence[Headerless]) -> Headerless | None:
-    """One for all, preferably of those that nobody can read."""
-    if not found:
-        return None
-    return replace(min(found, key=lambda each: (each.format is not None, each.uri)), objects=len(found))
+def _unusual(found: Sequence[UnusualText]) -> tuple[UnusualText, ...]:
+    """One for all that came in the same way, preferably of those that nobody can read."""
+    ways: dict[str, list[UnusualText]] = defaultdict(list)
+    for each in found:
+        ways[each.wrapping or ""].append(each)
+    firsts = [(min(alike, key=lambda each: (each.format is not None, each.uri)), alike) for alike in ways.values()]
+    return tuple(replace(first, objects=len(alike)) for first, alike in sorted(firsts, key=lambda pair: pair[0].uri))
 
 
 # --- words ---
@@ -706,24 +715,24 @@ def _problems(rows: Iterable[ObjectRow]) -> list[str]:
         if row.reason is not None:
             by_reason[row.reason].append(row.uri)
         elif row.detail is not None:
-            by_way[re.sub("[0-9]+", "", row.detail)].append(row)
+            by_way[_EACH_ITS_OWN.sub(r"\1", row.detail)].append(row)
         unknown.update(row.unknown_fields)
     problems = [
-        f"{_count(len(uris), 'object')} not read: {reason}, {Reason(reason).meaning} (for example {shown(min(uris))})"
+        f"{count_of(len(uris), 'object')} not read: {reason}, {Reason(reason).meaning} (for example {shown(min(uris))})"
         for reason, uris in sorted(by_reason.items())
     ]
     for _, alike in sorted(by_way.items()):
         example = min(alike, key=lambda row: row.uri)
-        problems.append(f"{_count(len(alike), 'object')} {example.detail} (for example {shown(example.uri)})")
+        problems.append(f"{count_of(len(alike), 'object')} {example.detail} (for example {shown(example.uri)})")
     if unknown:
-        names = ", ".join(f"{shown(name)} ({_count(count, 'object')})" for name, count in sorted(unknown.items()))
+        names = ", ".join(f"{shown(name)} ({count_of(count, 'object')})" for name, count in sorted(unknown.items()))
         problems.append(f"unknown fields, kept aside: {names}")
     return problems
 
 
 def _overtaken_problems(overtaken: Sequence[OvertakenHour], window: Window) -> list[str]:
     return [
-        f"{_count(hour.objects, 'object')} of {hour.arrival_hour} overwritten since, for example "
+        f"{count_of(hour.objects, 'object')} of {hour.arrival_hour} overwritten since, for example "
         f"{shown(hour.example)}: the hour is run again with {window}"
         for hour in overtaken
     ]
@@ -732,8 +741,5 @@ def _overtaken_problems(overtaken: Sequence[OvertakenHour], window: Window) -> l
 def _gone_problem(gone: set[str]) -> list[str]:
     if not gone:
         return []
-    return [f"{_count(len(gone), 'object')} registered earlier and gone: rows dropped (for example {shown(min(gone))})"]
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    objects = count_of(len(gone), "object")
+    return [f"{objects} registered earlier and gone: rows dropped (for example {shown(min(gone))})"]
