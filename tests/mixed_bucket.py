@@ -18,6 +18,7 @@ from pyarrow import parquet
 
 from flowlake.records.fields import TGW_DEFAULT_HEADER, V2_DEFAULT_HEADER, VPC_FIELDS
 from histories.world import HOUR, LogObject
+from wrapped_logs import CONTROL, comma, console, firehose, subscription
 
 ACCOUNT, OTHER_ACCOUNT, REGION = "123456789012", "210987654321", "eu-central-1"
 ORGANISATION = "o-a1b2c3d4e5"
@@ -163,6 +164,21 @@ class MixedBucket:
         packed = pa.compress("\n".join(lines).encode(), "zstd", asbytes=True)
         yield self._object(8, packed, {"record": 3}, ending="log.zst")
 
+        lines = [said.line() for said in self._talk(11, 3)]
+        document = subscription(*lines[:2]) + CONTROL + subscription(lines[2])
+        yield self._object(11, gzip.compress(document.encode(), mtime=0), {"record": 3}, ending="json.gz")
+
+        lines = [said.line() for said in self._talk(12, 2)]
+        yield self._object(12, firehose(*lines).encode(), {"record": 2}, ending="jsonl")
+
+        # A spreadsheet's, whose account it rounded in one row.
+        lines = [said.line() for said in self._talk(13, 2)]
+        rows = comma(*lines, lines[0].replace(ACCOUNT, "1.23457E+11"), end="\r\n")
+        yield self._object(13, rows.encode(), {"header": 1, "record": 2, "malformed": 1}, ending="csv")
+
+        lines = [said.line() for said in self._talk(14, 2)]
+        yield self._object(14, console(*lines).encode(), {"record": 2}, ending="csv")
+
     def _late(self) -> Iterator[Placed]:
         # A second subscription to what network 1 says: the same records again, of which each packet counts once.
         first = [said for said in self.said if said.network == 1]
@@ -193,6 +209,7 @@ class MixedBucket:
                 (whole + b"garbage", "trailing_garbage"),
                 (gzip.compress(f"{HOSTILE}\n".encode(), mtime=0), "no_header"),
                 (gzip.compress(b"x" * (16 * 1024 * 1024) + b"\n", mtime=0), "line_too_long"),
+                (firehose(quiet(1, "NODATA", self._start()))[:-9].encode(), "broken_wrapping"),
             ]
         ):
             yield self._object(1, content, reason=reason, tail=f"bad{number}")

@@ -15,7 +15,7 @@ import pytest
 
 from flowlake import cli
 from histories.world import HOUR
-from mixed_bucket import HOSTILE, MixedBucket
+from mixed_bucket import HOSTILE, MixedBucket, interface
 from shared_dbt.start import shared_dbt
 
 FIRST_HOUR = int(datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp()) // HOUR
@@ -134,5 +134,7 @@ def test_hostile_text_is_inert_wherever_it_is_shown(mixed: Mixed, capsys: pytest
     assert not any("49" in text for text in re.findall(r"alert\(1\)</script>(.{5})", "".join(shown)))
     outside = [path for path in mixed.folder.iterdir() if path.name not in ("bucket", "lake")]
     assert outside == []
-    kept = mixed.lake.rows("select raw_line from lake.staging.stg_flow_logs__malformed")
-    assert kept == [(HOSTILE.encode().decode("latin-1"),)]
+    kept = mixed.lake.rows("select raw_line from lake.staging.stg_flow_logs__malformed order by 1 desc")
+    (hostile,), (rounded,) = kept
+    assert hostile == HOSTILE.encode().decode("latin-1")
+    assert rounded.startswith(f"2,1.23457E+11,{interface(13)},")

@@ -341,10 +341,12 @@ def _parquet_row(record: Mapping[str, str | int | None], named_at: datetime) -> 
     values = {
         COLUMN_NAMES[name]: "-" if cell is None else str(cell) for name, cell in cells.items() if name in COLUMN_NAMES
     }
-    unknown = {name: str(cell) for name, cell in cells.items() if name not in COLUMN_NAMES and cell is not None}
+    # A column that staging adds itself has no place for another one of its name: the ledger names it.
+    kept = cells.keys() - COLUMN_NAMES.keys() - {"read_path"}
+    unknown = {name: str(cells[name]) for name in kept if cells[name] is not None}
     written = [f"{name}={cells[column]}" for column, name in COLUMN_NAMES.items() if cells.get(column) is not None]
-    # A column that is missing is as one without a value: only a record without a status is told by its addresses.
-    has_addresses = values.get("log-status", "-") == "-"
+    # A missing column is as one without a value: only what has no status and no traffic is told by its addresses.
+    has_addresses = all(values.get(name, "-") == "-" for name in ("log-status", "packets", "bytes"))
     return _row(values, 0, " ".join(written), unknown, named_at, has_addresses=has_addresses)
 
 

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from flowlake.lake.footers import footer_length, inspect_parquet
 from flowlake.lake.objects import ObjectProblem
 from flowlake.lake.plain_parquet import (
     RecordColumns,
@@ -95,3 +98,24 @@ def test_what_duckdb_cannot_read_either_is_a_finding(tmp_path: Path) -> None:
     found = column_types(path)
     with pytest.raises(ObjectProblem, match="BYTE_STREAM_SPLIT"):
         write_plain_parquet(path, tmp_path / "y.parquet", {"bytes": "bigint"}, found)
+
+
+def test_a_footer_that_duckdb_alone_refuses_makes_its_object_a_broken_one(tmp_path: Path) -> None:
+    """One is enough to stop an hour; that it is damaged, Arrow does not see."""
+    sink = io.BytesIO()
+    parquet.write_table(pa.table({"srcaddr": ["10.0.0.1"], "bytes": [1]}), sink)
+    whole, path = sink.getvalue(), tmp_path / "x[1].parquet"
+    path.write_bytes(whole)
+    assert inspect_parquet(path).rows == 1
+    engine = duckdb.connect(config={"enable_external_file_cache": False})
+    refused = set()
+    for place in range(len(whole) - footer_length(whole[-8:]), len(whole) - 8, 7):
+        for bit in range(8):
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :])
+            try:
+                inspect_parquet(path)
+            except ObjectProblem as problem:
+                refused.add(str(problem))
+            else:
+                engine.execute("describe from read_parquet(?)", [str(path).replace("[", "[[]")])
+    assert any("TProtocolException" in problem for problem in refused)

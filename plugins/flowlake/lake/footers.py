@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from flowlake.lake.objects import ObjectProblem, Reason, shown
@@ -11,6 +13,8 @@ from flowlake.records.formats import LONGEST_NAME
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import duckdb
 
 FOOTER_STEP = 64 * 1024
 """How much of an object's end is read for its footer at first, in bytes."""
@@ -35,7 +39,8 @@ class ParquetFacts:
 def inspect_parquet(path: Path) -> ParquetFacts:
     """Read a file once, footer and rows. Raises ObjectProblem when it is no Parquet, not a flow log's, or damaged.
 
-    OSError passes. A damaged page would stop the engine, and with it every other object of the hour.
+    OSError passes. A damaged page would stop the engine, and with it every other object of the hour; so would a footer
+    that Arrow takes and DuckDB does not.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -49,6 +54,7 @@ def inspect_parquet(path: Path) -> ParquetFacts:
         file.seek(size - length)
         facts = parse_footer(file.read())
     _read_rows(path)
+    _ask_duckdb(path)
     return facts
 
 
@@ -64,6 +70,25 @@ def _read_rows(path: Path) -> None:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise ObjectProblem(Reason.BROKEN_PARQUET, shown(" ".join(str(error).split()))[:200]) from None
+
+
+def _ask_duckdb(path: Path) -> None:
+    import duckdb
+
+    with _connection().cursor() as cursor:
+        try:
+            cursor.execute("select count(*) from parquet_schema(?)", [glob.escape(str(path))])
+        except duckdb.Error as error:
+            problem = shown(" ".join(str(error).split("\n")[0].split()))[:200]
+            raise ObjectProblem(Reason.BROKEN_PARQUET, problem) from None
+
+
+@cache
+def _connection() -> duckdb.DuckDBPyConnection:
+    import duckdb
+
+    # Nothing is remembered of a file: the next one may have its name.
+    return duckdb.connect(config={"threads": 1, "memory_limit": "256MB", "enable_external_file_cache": False})
 
 
 def footer_length(tail: bytes) -> int:
