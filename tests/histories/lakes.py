@@ -18,6 +18,8 @@ BOOKKEEPING = {
     "intermediate.int_hours__restated": "the hours that the last run restated",
     "ops.windows": "which run came how far, and when",
     "ops.overtaken_hours": "what is still to be mended because objects were overwritten",
+    "ops.restatements": "what readers had seen otherwise before, which depends on when they were shown what",
+    "ops.unpublished_hours": "what runs have written anew since the last publish",
 }
 """Tables that say what runs did, with what they say; every other one must not depend on which runs led to it."""
 
