@@ -37,6 +37,7 @@ from flowlake.lake.restatements import (
 from flowlake.lake.windows import Window, parse_hour
 from flowlake.settings import AthenaSettings, LakeSettings, Settings, Target
 from flowlake.status import show_status
+from histories.lakes import DifferentLakesError, assert_restatements_add_up
 
 EDGES = (
     "event_hour timestamp, src_device_id varchar, dst_device_id varchar, protocol integer, service_port integer, "
@@ -256,6 +257,21 @@ class TestWhy:
         lake.note("2026-11-20T06", ZERO, run="later")
         lake.note(None, ZERO, run="learnt")
         assert self._why(lake) == ("late", "later")
+
+
+def test_a_ledger_that_lacks_or_doubles_a_restatement_does_not_add_up(lake: Lake) -> None:
+    for packets in (5, 9, 14):
+        lake.put(ZERO, ("b", packets))
+        lake.note(NOON, ZERO)
+        lake.publish()
+    assert_restatements_add_up(lake.settings)
+    of_the_second = "lake.ops.restatements where packets_before = 5"
+    lake.connection.execute(f"insert into lake.ops.restatements select * replace (0 as version) from {of_the_second}")
+    with pytest.raises(DifferentLakesError, match="do not lead to what came after them"):
+        assert_restatements_add_up(lake.settings)
+    lake.connection.execute(f"delete from {of_the_second}")
+    with pytest.raises(DifferentLakesError, match="do not lead to what came after them"):
+        assert_restatements_add_up(lake.settings)
 
 
 def test_a_thousand_hours_apart_are_one_statement_that_athena_takes(lake: Lake) -> None:
