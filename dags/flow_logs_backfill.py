@@ -42,6 +42,9 @@ red, those behind it are skipped. Read its log (the steps are those of `flow_log
 * `plan` fails when the range is none, a source cannot be listed, or it has more windows than Airflow makes tasks of one
   (1,024): take larger windows.
 * `publish` says which hours stand between the tables and their readers, those of other runs too. Cure them, clear it.
+
+**Who can follow it.** The assets that `flow_logs_hourly` updates have one event for the whole range; its `extra` says
+which event hours the windows changed for those who had seen them, and why.
 """
 
 from __future__ import annotations

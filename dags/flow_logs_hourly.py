@@ -62,7 +62,16 @@ of the failed task's log, cure the cause, then *clear* the failed task: it and t
 A failed gate is not retried, because the same rows fail again; everything else is retried twice.
 
 **Who can follow it.** `publish` updates one Airflow asset per published table, for example
-`Asset("x-flowlake://flowlake/fct_edges")`; a DAG scheduled on it runs after each publication.
+`Asset("x-flowlake://flowlake/fct_edges")`; a DAG scheduled on it runs after each publication. The event's `extra` says
+which event hours readers see otherwise than before:
+
+    {"window": "2026-11-20T12/2026-11-20T13", "restated_hours": {"late": 1, "delivery": 1},
+     "restated": [{"event_hour": "2026-11-20T11", "why": "delivery"}, {"event_hour": "2026-11-17T09", "why": "late"}]}
+
+`restated` names the newest 100; `ops.restatements` has all of them, with numbers. `delivery` is what every hour has:
+its end comes with the next one. Where there is anything else (`late`, `replay`, `correction`, `learnt`), and only then,
+`Asset("x-flowlake://ops/restatements")` has an event too, with the same `extra`: schedule on it what has to be done
+again for hours that were done.
 """
 
 from __future__ import annotations

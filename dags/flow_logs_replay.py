@@ -40,6 +40,9 @@ and clear the failed `replay`: it alone runs again. Its messages are those of th
 * `... objects registered earlier are gone`: the source no longer has what these hours were read from, so they cannot be
   read again. Leave them out (`from_hour`).
 * Airflow refuses to map more windows than `core.max_map_length` (1,024): choose a shorter time.
+
+**Who can follow it.** The assets that `flow_logs_hourly` updates have an event for each window; its `extra` says which
+event hours changed for those who had seen them, and why.
 """
 
 from __future__ import annotations

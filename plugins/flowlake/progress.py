@@ -175,6 +175,8 @@ def step_line(place: str, report: StepReport) -> Text:
             facts.append(counted(found, noun))
     if "version" in details:
         facts.append(f"version {details['version']}")
+    if "restated" in details:
+        facts.append(f"restated {details['restated']}")
     return Text(f"{place} {report.step:<16} {report.seconds:6.1f} s  {', '.join(facts)}".rstrip())
 
 

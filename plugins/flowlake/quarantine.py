@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from flowlake.lake.restatements import Restatement
     from flowlake.settings import Settings
     from flowlake.steps import RunContext, Step, StepReport
 
@@ -141,7 +142,8 @@ class Replayed:
 
     `freed_objects` are read now; `left_objects` are in these hours no more (replaced ones belong to the hour of their
     new arrival). `freed_lines` are no longer malformed. What is still there is all of it, for whatever reason.
-    `held_back`: which hours of other runs keep readers from seeing it yet; the next publish shows it.
+    `held_back`: which hours of other runs keep readers from seeing it yet; the next publish shows it. `restated`: the
+    hours that readers see otherwise now.
     """
 
     window: Window
@@ -151,6 +153,7 @@ class Replayed:
     still_objects: int
     still_lines: int
     held_back: HoursBlock | None = None
+    restated: tuple[Restatement, ...] = ()
 
 
 def list_groups(settings: Settings, selection: Selection) -> list[Group]:
@@ -263,8 +266,9 @@ def replay_window(context: RunContext, on_step: Callable[[Step, StepReport | Non
     settings, window = context.settings, context.window
     objects, lines = _held(settings, window)
     held_back = None
+    reports: list[StepReport] = []
     try:
-        run_window(context, on_step)
+        reports = run_window(context, on_step)
     except HoursBlock as error:
         held_back = error
         clear_spool(settings, window)
@@ -280,6 +284,7 @@ def replay_window(context: RunContext, on_step: Callable[[Step, StepReport | Non
         still_objects=len(still_objects),
         still_lines=sum(still_lines.values()),
         held_back=held_back,
+        restated=tuple(one for report in reports for one in report.restated),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from flowlake.lake.duck import connect
 from flowlake.lake.ledger import HourState, open_ledger
 from flowlake.lake.objects import shown
 from flowlake.lake.publish import published_version
+from flowlake.lake.restatements import Why, in_words, recently
 from flowlake.lake.tables import read_rows
 from flowlake.settings import Target
 from flowlake.terminal import counted, make_table, print_table
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from flowlake.settings import Settings
 
 _SHOWN = 20
+
+_NEWS = timedelta(days=7)
+"""For how long a restatement is news."""
 
 
 def show_status(settings: Settings, console: Console) -> None:
@@ -40,6 +45,7 @@ def show_status(settings: Settings, console: Console) -> None:
         # DuckDB gives a timestamp, Athena its text.
         when = str(newest)[:13].replace(" ", "T") if newest else "none"
         console.print(f"published: version {version}, {counted(int(hours), 'event hour')}, newest {when}")
+        _show_restated(settings, console, version)
     with open_ledger(settings) as connection:
         rows = _hours(connection)
     validated = [hour for hour, state, *_ in rows if state == HourState.VALIDATED]
@@ -61,6 +67,14 @@ def show_status(settings: Settings, console: Console) -> None:
             console.print(f"the newest {_SHOWN} of {len(others)} hours that are not validated")
     elif rows:
         console.print("no hour is held, failed or under way")
+
+
+def _show_restated(settings: Settings, console: Console, version: int) -> None:
+    """Say which hours changed after their time; what the next hour always brings is no news."""
+    found = recently(settings, datetime.now(UTC) - _NEWS, version)
+    found.pop(Why.DELIVERY, None)
+    if found:
+        console.print(f"restated in the last {_NEWS.days} days: {in_words(found)}, see ops.restatements")
 
 
 def _version(settings: Settings) -> int | None:

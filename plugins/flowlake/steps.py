@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from flowlake.lake.lock import RunLock
     from flowlake.lake.publish import HoursBlock
+    from flowlake.lake.restatements import Restatement
     from flowlake.lake.windows import Window
     from flowlake.quality.report import GateReport, Layer
     from flowlake.settings import Settings, Source
@@ -68,6 +69,8 @@ class StepReport:
     """What the step worked on: the window of its context, or its hull with the overtaken hours."""
     overtaken: tuple[str, ...] = ()
     """Arrival hours that are recorded as holding objects which were overwritten since."""
+    restated: tuple[Restatement, ...] = ()
+    """The hours that `publish` has changed for those who had seen them."""
     details: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -109,6 +112,7 @@ def _build_staging(context: RunContext) -> StepReport:
     from flowlake.lake.ledger import StagingState, ensure_ledger, mark_staging, open_ledger
     from flowlake.lake.manifests import require_registered
     from flowlake.lake.overtaken import ensure_table
+    from flowlake.lake.restatements import ensure_tables
     from flowlake.lake.spool import ensure_spooled, unchanged
     from flowlake.lake.tables import in_window, read_rows
 
@@ -117,6 +121,7 @@ def _build_staging(context: RunContext) -> StepReport:
     with open_ledger(context.settings, read_only=False) as connection:
         ensure_ledger(connection)
         ensure_table(connection)
+        ensure_tables(context.settings, connection)
         mark_staging(connection, context.window, StagingState.BUILDING, context.run_id)
     meanwhile = _import_gates if context.goes_on else lambda: None
     with unchanged(context.settings, context.window, s3_client=context.s3_client):
@@ -196,14 +201,19 @@ def _mark_verdict(context: RunContext, layer: Layer, passed: bool, detail: str |
         mark_staging,
         open_ledger,
     )
+    from flowlake.lake.restatements import note_restated, written_hours
     from flowlake.quality.report import Layer
 
+    has_passed_marts = passed and layer is Layer.MARTS
+    written = written_hours(context.settings, context.window) if has_passed_marts else []
     with open_ledger(context.settings, read_only=False) as connection:
         if layer is Layer.STAGING:
             staging = StagingState.PASSED if passed else StagingState.HELD
             mark_staging(connection, context.window, staging, context.run_id, detail)
             return
         state = HourState.VALIDATED if passed else HourState.FAILED
+        if passed:  # Before the hours may be published.
+            note_restated(context.settings, connection, context.window, context.run_id, written)
         mark_hours(connection, context.window, state, context.run_id, detail)
         if passed:
             retried(lambda: forget_pending_restatements(context.settings, connection))
@@ -231,11 +241,15 @@ def _validate_marts(context: RunContext) -> StepReport:
 def _publish(context: RunContext) -> StepReport:
     from flowlake import dbt
     from flowlake.lake.publish import publish
+    from flowlake.lake.restatements import by_word, in_words
     from flowlake.lake.spool import clear_spool
 
     published = publish(context.settings, dbt.manifest_path(context.settings, "marts"))
     clear_spool(context.settings, context.window)
-    return StepReport("publish", details={"version": published.version, "tables": len(published.tables)})
+    details: dict[str, object] = {"version": published.version, "tables": len(published.tables)}
+    if published.restated:
+        details["restated"] = in_words(by_word(published.restated))
+    return StepReport("publish", restated=published.restated, details=details)
 
 
 STEPS: tuple[Step, ...] = (

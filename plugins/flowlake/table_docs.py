@@ -21,6 +21,7 @@ import click
 
 from flowlake.dbt import PROJECT, REPOSITORY, executable
 from flowlake.errors import FlowlakeError
+from flowlake.lake.restatements import COLUMNS, MEANINGS
 
 PAGE = REPOSITORY / "docs" / "tables.md"
 
@@ -45,6 +46,16 @@ HEAD = """\
 
 People read these in the schema `flowlake`: `select … from flowlake.fct_edges`. All of them show the same validated
 version of the lake. Times are UTC. A table keeps its rows; a view is worked out when it is read.
+"""
+
+
+RESTATEMENTS = """\
+## Hours that changed after they were published
+
+`ops.restatements` is a ledger beside the schema that people read: `flowlake query "from ops.restatements"`, on Athena
+`flowlake_ops.restatements`. One row per published fact and event hour of which readers see other rows than before, with
+each publication that changed them. An hour that they see for the first time has no row, nor one that was written anew
+and came out the same. It says what happened to those who were reading, so lakes of the same tables may differ in it.
 """
 
 
@@ -163,7 +174,15 @@ def render(tables: Sequence[Table]) -> str:
         if of_layer:
             parts.append(f"## {heading}\n\n{opening}\n")
             parts += [_section(table) for table in of_layer]
+    parts.append(_restatements())
     return "\n".join(parts)
+
+
+def _restatements() -> str:
+    """The ledger that flowlake writes itself, and no model."""
+    columns = [(f"`{name}`", type_, text) for name, (type_, text) in COLUMNS.items()]
+    words = [(f"`{why}`", text) for why, text in MEANINGS.items()]
+    return "\n".join([RESTATEMENTS, _rows(("column", "type", "meaning"), columns), _rows(("why", "it says"), words)])
 
 
 def _overview(table: Table) -> tuple[str, str, str]:

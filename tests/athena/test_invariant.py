@@ -22,7 +22,7 @@ from flowlake.lake.maintain import maintain
 from flowlake.lake.publish import PublishError
 from flowlake.lake.windows import Window
 from flowlake.settings import Settings
-from flowlake.steps import GateFailed, run_step
+from flowlake.steps import GateFailed, StepReport, run_step
 from histories.killing import Kill
 from histories.world import make_world
 from local_athena.server import LocalAthena
@@ -59,11 +59,24 @@ def test_kills_late_objects_and_any_order_leave_what_one_clean_run_leaves_and_sh
         assert stage.shown() == before
 
         stage.kill(third, Kill(target="flowlake.lake.athena_views:_move", count=3), "publish")
-        run_step("publish", stage.context(third))
+        ended = run_step("publish", stage.context(third))
         assert stage.shown() != before
+        assert_restatements(stage, ended)
         assert_same_tables(stage.clean(world.window(2, 4)), stage.tables())
 
     maintain_what_is_published(stage)
+
+
+def assert_restatements(stage: Stage, ended: StepReport) -> None:
+    """What readers had seen of the hour before is told once, by the publish that ended what the killed one began."""
+    lake = AthenaLake(stage.settings)
+    rows = lake.query(
+        "select table_name, date_format(event_hour, '%Y-%m-%d %H:%i'), why, cast(packets_change as varchar) "
+        f"from {lake.table('ops', 'restatements')}"
+    )
+    told = [(one.table_name, f"{one.event_hour:%Y-%m-%d %H:%M}", one.why, one.packets_change) for one in ended.restated]
+    assert sorted(rows) == sorted((*named, str(change)) for *named, change in told)
+    assert {why for _, _, why, _ in rows} & {"correction", "late", "replay"}
 
 
 def kill_before_and_behind_the_first_gate(stage: Stage, window: Window) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 
 import pendulum
 import pytest
+from airflow.sdk import AssetAlias
 
-from flowlake.orchestration.assets import PUBLISHED_TABLES
+from flowlake.orchestration.assets import PUBLISHED_TABLES, RESTATEMENTS
 from flowlake.orchestration.defaults import DEFAULT_ARGS, HOURLY_DAG, Tag, max_active_runs
 from flowlake.orchestration.operators import FROM, TO, WINDOW_TIMEOUT, WINDOWS_TASK
 from flowlake.steps import STEPS
@@ -152,7 +153,10 @@ class TestBackfill:
         assert windows.is_mapped
         assert windows.max_active_tis_per_dagrun == 1
         assert (windows.trigger_rule, publish.trigger_rule) == ("all_success", "none_failed")
-        assert [outlet.uri for outlet in publish.outlets] == [f"x-flowlake://flowlake/{it}" for it in PUBLISHED_TABLES]
+        assert [outlet.name for outlet in publish.outlets] == [
+            *(f"x-flowlake://flowlake/{it}" for it in PUBLISHED_TABLES),
+            RESTATEMENTS,
+        ]
         assert not plan.outlets
         assert not windows.outlets
 
@@ -190,8 +194,10 @@ class TestBackfill:
 
 
 def test_only_publish_updates_the_assets_of_the_published_tables(hourly: Any) -> None:
-    outlets = {task.task_id: [outlet.uri for outlet in task.outlets] for task in hourly.tasks}
-    assert outlets.pop("publish") == [f"x-flowlake://flowlake/{table}" for table in PUBLISHED_TABLES]
+    outlets = {task.task_id: list(task.outlets) for task in hourly.tasks}
+    *published, restatements = outlets.pop("publish")
+    assert [outlet.uri for outlet in published] == [f"x-flowlake://flowlake/{table}" for table in PUBLISHED_TABLES]
+    assert restatements == AssetAlias(RESTATEMENTS), "an asset would have an event each time"
     assert not any(outlets.values())
 
 

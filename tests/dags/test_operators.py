@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import psutil
 import pytest
+from airflow.sdk import AssetAlias
 from airflow.sdk.exceptions import (
     AirflowException,
     AirflowFailException,
@@ -18,13 +21,24 @@ from airflow.sdk.exceptions import (
     AirflowSkipException,
     AirflowTaskTimeout,
 )
+from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from flowlake import backfill
 from flowlake.errors import BudgetError, FlowlakeError
 from flowlake.lake import maintain as maintenance
+from flowlake.lake.restatements import Restatement, Why
 from flowlake.lake.windows import Window, WindowError
 from flowlake.orchestration import operators
 from flowlake.orchestration.alerts import describe_failure
+from flowlake.orchestration.assets import (
+    HOURS_TOLD,
+    PUBLISHED_TABLES,
+    RESTATEMENTS,
+    published_assets,
+    tell,
+    told,
+    told_together,
+)
 from flowlake.orchestration.operators import (
     BackfillPlanOperator,
     BackfillPublishOperator,
@@ -213,6 +227,7 @@ class Looks:
         self.ran: list[tuple[str, str]] = []
         self.error: Exception | None = None
         self.published: list[str] = []
+        self.restated: tuple[Restatement, ...] = ()
 
     def look(self, run: RunContext, *, again: bool) -> backfill.Look:
         is_done = run.window.start.day == 6 and not again
@@ -223,6 +238,7 @@ class Looks:
             raise self.error
         self.ran.append((str(run.window), run.run_id))
         on_step(STEPS[0], StepReport("register", 1.0, objects=2))
+        on_step(STEPS[-1], StepReport("publish", restated=self.restated))
         return []
 
     def run_step(self, name: str, run: RunContext) -> StepReport:
@@ -239,6 +255,8 @@ class TestBackfill:
         "dry_run": False,
         "again": False,
     }
+    done: Any = ()
+    """What the windows' tasks returned."""
     WINDOWS = ("2024-03-05T12/2024-03-06T00", "2024-03-06T00/2024-03-07T00", "2024-03-07T00/2024-03-08T00")
 
     @pytest.fixture
@@ -257,10 +275,11 @@ class TestBackfill:
             dag_id="flow_logs_backfill",
             map_index=index,
             xcom_push=lambda key, value: pushed.update({key: value}),
-            xcom_pull=lambda task_ids: list(self.WINDOWS),
+            xcom_pull=lambda task_ids: list(self.WINDOWS) if task_ids == "plan" else self.done,
             get_task_states=lambda dag_id, task_ids, run_ids: {run_ids[0]: states or {}},
         )
-        context = _context(run_id="manual", params={**self.RANGE, **(params or {})}, ti=ti)
+        self.events = OutletEventAccessors()
+        context = _context(run_id="manual", params={**self.RANGE, **(params or {})}, ti=ti, outlet_events=self.events)
         return operator.execute.__wrapped__(operator, context), pushed
 
     def test_a_plan_gives_the_windows_and_says_what_they_hold(self, looks: Looks) -> None:
@@ -339,9 +358,23 @@ class TestBackfill:
 
     def test_publish_shows_all_of_it(self, looks: Looks) -> None:
         states = dict.fromkeys(("windows_0", "windows_1", "windows_2"), "success")
+        looks.restated = (HOUR,)
+        self.done = [self._execute(self._window(index), states=states, index=index)[0] for index in range(3)]
         values, _ = self._execute(BackfillPublishOperator(task_id="publish"), states=states)
         assert values["step"] == "publish"
         assert looks.published == [f"publish {self.WINDOWS[2]}"]
+        # The second window was done before.
+        assert self.events[published_assets()[0]].extra["restated_hours"] == {"late": 2}
+        [event] = self.events[AssetAlias(RESTATEMENTS)].asset_alias_events
+        assert event.extra["window"] == "2024-03-05T12/2024-03-08T00"
+
+    @pytest.mark.usefixtures("looks")
+    def test_a_backfill_of_one_window_tells_as_much(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(self, "WINDOWS", self.WINDOWS[:1])
+        # As Airflow gives it: not a list of one.
+        self.done = {"told": told(Window(NOON, ONE), [HOUR])}
+        self._execute(BackfillPublishOperator(task_id="publish"), states={"windows_0": "success"})
+        assert self.events[published_assets()[0]].extra["restated_hours"] == {"late": 1}
 
     def test_a_failed_gate_is_not_retried_and_everything_else_is(self, looks: Looks) -> None:
         looks.error = GateFailed("3 lines are lost")
@@ -350,6 +383,62 @@ class TestBackfill:
         looks.error = FlowlakeError("the bucket does not answer")
         with pytest.raises(FlowlakeError, match="does not answer"):
             self._execute(self._window(0), index=0)
+
+
+HOUR = Restatement(
+    "fct_edges", datetime(2024, 3, 5, 11), Why.LATE, "r1", "2024-03-05T12", "2024-03-05T13", 1, 3, 300, 1, 4, 400
+)  # fmt: skip
+IN_TIME = replace(HOUR, why=Why.DELIVERY)
+
+
+class TestWhatEventsSay:
+    """What followers of a publication are told, by the accessors that a task's context really has."""
+
+    def _events(self, *restated: Restatement) -> tuple[dict[str, Any], list[Any]]:
+        events = OutletEventAccessors()
+        tell(events, told(Window(NOON, ONE), restated))
+        extras = {one.uri: events[one].extra for one in published_assets()}
+        assert len(extras) == len(PUBLISHED_TABLES)
+        [extra] = [json.loads(text) for text in {json.dumps(extra) for extra in extras.values()}]
+        return extra, events[AssetAlias(RESTATEMENTS)].asset_alias_events
+
+    def test_a_late_object_is_told_to_all_and_to_those_who_follow_nothing_else(self) -> None:
+        gateways = replace(HOUR, table_name="fct_gateway_flows")
+        extra, [event] = self._events(HOUR, gateways, replace(IN_TIME, event_hour=datetime(2024, 3, 5, 10)))
+        assert extra == {
+            "window": "2024-03-05T12/2024-03-05T13",
+            "restated_hours": {"late": 1, "delivery": 1},
+            "restated": [
+                {"event_hour": "2024-03-05T11", "why": "late"},
+                {"event_hour": "2024-03-05T10", "why": "delivery"},
+            ],
+        }
+        assert (event.dest_asset_key.uri, event.source_alias_name, event.extra) == (RESTATEMENTS, RESTATEMENTS, extra)
+
+    def test_the_end_of_an_hour_that_comes_in_the_next_one_is_no_event_of_its_own(self) -> None:
+        extra, events = self._events(IN_TIME)
+        assert (extra["restated_hours"], events) == ({"delivery": 1}, [])
+
+    def test_where_nothing_is_restated_that_is_said(self) -> None:
+        extra, events = self._events()
+        assert (extra["restated_hours"], extra["restated"], events) == ({}, [], [])
+
+    def test_an_event_is_small_whatever_the_number_of_hours(self) -> None:
+        hours = [replace(HOUR, event_hour=HOUR.event_hour - timedelta(hours=index)) for index in range(300)]
+        extra, _ = self._events(*hours)
+        assert (len(extra["restated"]), extra["restated_hours"]) == (HOURS_TOLD, {"late": 300})
+        assert extra["restated"][0]["event_hour"] == "2024-03-05T11"
+        together = told_together(Window(NOON, ONE), [extra, extra])
+        assert (len(together["restated"]), together["restated_hours"]) == (HOURS_TOLD, {"late": 600})
+
+    @pytest.mark.usefixtures("config")
+    def test_the_publishing_step_tells_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(operators, "run_step", lambda name, run: StepReport(name, restated=(HOUR,)))
+        events = OutletEventAccessors()
+        operator = StepOperator(task_id="publish", step="publish")
+        operator.execute.__wrapped__(operator, _context(outlet_events=events))  # type: ignore[attr-defined]
+        assert events[published_assets()[0]].extra["restated_hours"] == {"late": 1}
+        assert len(events[AssetAlias(RESTATEMENTS)].asset_alias_events) == 1
 
 
 def test_numbers_are_plain_values() -> None:

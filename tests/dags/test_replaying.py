@@ -7,12 +7,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.sdk import AssetAlias
 from airflow.sdk.exceptions import AirflowFailException, ParamValidationError
+from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from flowlake import quarantine
 from flowlake.errors import BudgetError, FlowlakeError
+from flowlake.lake.restatements import Restatement, Why
 from flowlake.lake.windows import Window
-from flowlake.orchestration.assets import PUBLISHED_TABLES
+from flowlake.orchestration.assets import PUBLISHED_TABLES, RESTATEMENTS, published_assets
 from flowlake.orchestration.operators import WINDOW_TIMEOUT
 from flowlake.orchestration.replaying import FindQuarantinedOperator, ReplayOperator, selection_of
 from flowlake.quarantine import PlannedReplay, Replayed, Selection
@@ -65,7 +68,10 @@ def test_it_runs_only_when_somebody_asks(replay: Any) -> None:
 def test_every_replayed_window_updates_the_assets_of_the_published_tables(replay: Any) -> None:
     find, run = replay.topological_sort()
     assert find.outlets == []
-    assert [outlet.uri for outlet in run.outlets] == [f"x-flowlake://flowlake/{table}" for table in PUBLISHED_TABLES]
+    assert [outlet.name for outlet in run.outlets] == [
+        *(f"x-flowlake://flowlake/{table}" for table in PUBLISHED_TABLES),
+        RESTATEMENTS,
+    ]
 
 
 def test_a_run_is_a_dry_run_over_everything_unless_it_is_told_otherwise(replay: Any) -> None:
@@ -149,15 +155,23 @@ class TestReplay:
 
         monkeypatch.setattr(quarantine, "replay_window", replay_window)
         operator = ReplayOperator(task_id="replay", start="2026-11-20T15", end="2026-11-20T18")
-        context = {"params": DEFAULTS, "run_id": "manual__1"}  # A run without a schedule has no data interval.
+        self.events = OutletEventAccessors()
+        # A run without a schedule has no data interval.
+        context = {"params": DEFAULTS, "run_id": "manual__1", "outlet_events": self.events}
         return seen, operator.execute.__wrapped__(operator, context)  # type: ignore[attr-defined]
 
     def test_runs_its_window_as_a_run_of_its_own(self, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        replayed = Replayed(WINDOWS[1], ("s3://b/one", "s3://b/two"), ("s3://b/gone",), 7, 1, 5)
+        restated = Restatement(
+            *("fct_edges", WINDOWS[1].start.replace(tzinfo=None), Why.REPLAY, "r1", "2026-11-20T15", "2026-11-20T18"),
+            *(1, 3, 300, 1, 4, 400),
+        )
+        replayed = Replayed(WINDOWS[1], ("s3://b/one", "s3://b/two"), ("s3://b/gone",), 7, 1, 5, restated=(restated,))
         [context], values = self._replay(monkeypatch, replayed)
         assert (context.window, context.run_id) == (WINDOWS[1], "manual__1_2026-11-20T15")
         assert context.settings.config_path == config
         assert context.accept_missing is False
+        assert self.events[published_assets()[0]].extra["restated_hours"] == {"replay": 1}
+        assert len(self.events[AssetAlias(RESTATEMENTS)].asset_alias_events) == 1
         assert values == {
             "window": "2026-11-20T15/2026-11-20T18",
             "freed_objects": 2,

@@ -25,7 +25,7 @@ def test_objects_that_are_overwritten_leave_what_one_clean_run_leaves(
         logs.put("fl-1", f"{hour}:05", arrived=f"{hour}:10")
     moving = ("fl-2", f"{HOURS[0]}:05")
     moved = str(logs.put(*moving, arrived=f"{HOURS[0]}:10"))
-    lake.build(*HOURS[:2])
+    lake.run(*HOURS[:2])
 
     logs.put(*moving, arrived=f"{HOURS[1]}:20", packets=(3, 4))
     register, *_, publish = lake.run(*HOURS[1:3])
@@ -35,6 +35,8 @@ def test_objects_that_are_overwritten_leave_what_one_clean_run_leaves(
     assert lake.rows(RECORDED) == []
     packets = "select sum(packets) from flowlake.fct_edges"
     assert lake.rows(packets) == [(3 + 3 + 7,)]
+    restated = "select why, arrival_from, packets_before, packets_change, flows_change from lake.ops.restatements"
+    assert lake.rows(restated) == [("correction", HOURS[0], 3 + 3, 4, 1)]
     states = lake.rows("select arrival_hour, state from lake.ops.windows order by 1")
     assert states == [(HOURS[0], "validated"), (HOURS[1], "validated")]
 

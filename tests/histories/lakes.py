@@ -18,6 +18,8 @@ BOOKKEEPING = {
     "intermediate.int_hours__restated": "the hours that the last run restated",
     "ops.windows": "which run came how far, and when",
     "ops.overtaken_hours": "what is still to be mended because objects were overwritten",
+    "ops.restatements": "what readers had seen otherwise before, which depends on when they were shown what",
+    "ops.unpublished_hours": "what runs have written anew since the last publish",
 }
 """Tables that say what runs did, with what they say; every other one must not depend on which runs led to it."""
 
@@ -68,6 +70,32 @@ def assert_same_contents(expected: Contents, found: Contents) -> None:
                 columns = ", ".join(expected[name].column_names)
                 shown = "\n".join(f"  {row}" for row in rows)
                 raise DifferentLakesError(f"{name} differs from that of a clean run ({columns}):\n{shown}")
+
+
+def assert_restatements_add_up(settings: Settings) -> None:
+    """What each restatement left of an hour is what the next one found, and the last one what readers see.
+
+    So none is lost, and none is there twice. An hour of which nothing was left may come anew without a restatement.
+
+    Raises:
+        DifferentLakesError: naming an hour.
+    """
+    numbers = ("flows", "packets", "bytes")
+    left = ", ".join(f"{name}_before + {name}_change" for name in numbers)
+    found = ", ".join(f"{name}_before" for name in numbers)
+    sums = ", ".join(f"sum({name})" for name in numbers)
+    with connect(settings) as connection:
+        rows = connection.execute(
+            f"with shown as (select event_hour, row({sums}) as sums from lake.flowlake.fct_edges "
+            "where is_counted group by event_hour), "
+            f"told as (select event_hour, version, why, row({left}) as now, "
+            f"lead(row({found})) over (partition by event_hour order by version) as later "
+            "from lake.ops.restatements where table_name = 'fct_edges') "
+            "select event_hour, version, why, now, coalesce(later, sums) as next from told left join shown "
+            "using (event_hour) where now[1] > 0 and next is distinct from now order by all"
+        ).fetchall()
+    if rows:
+        raise DifferentLakesError(f"{len(rows)} restatements do not lead to what came after them: {rows[:3]}")
 
 
 def published_state(settings: Settings) -> tuple[int | None, int]:

@@ -35,7 +35,7 @@ from athena.points import POINTS as POINTS_ATHENA
 from athena.points import KillStage, needs_overtaken
 from athena.stage import Failure
 from histories.history import History, clean_run, plan
-from histories.lakes import assert_same_contents, contents
+from histories.lakes import assert_restatements_add_up, assert_same_contents, contents
 from histories.points import POINTS, Stage
 from histories.world import make_world
 from local_athena.parts import MissingPartError, installation
@@ -153,6 +153,7 @@ def play_world(seed: str, say: Callable[[str], None]) -> Played:
         history.go(plan(f"{seed} {number}", world, kill=kill))
         history.close(f"{seed} {number}")
         assert_same_contents(expected, contents(history.settings))
+        assert_restatements_add_up(history.settings)
         kills += history.kills
     return len(KILLED), kills, 0
 

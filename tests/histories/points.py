@@ -19,7 +19,14 @@ from flowlake.settings import Settings
 from flowlake.steps import RunContext, run_window
 from histories.history import Arrive, History, HistoryError, NewCatalog, Run, clean_run
 from histories.killing import Kill, run_and_kill
-from histories.lakes import Contents, assert_same_contents, contents, published_state, write_settings
+from histories.lakes import (
+    Contents,
+    assert_restatements_add_up,
+    assert_same_contents,
+    contents,
+    published_state,
+    write_settings,
+)
 from histories.world import FIRST_DAY, World, sampled_world
 
 MODELS_STAGING = ("stg_flow_logs__lines", "int_objects__accounted", "int_coverage__delivered")
@@ -87,6 +94,7 @@ def _points() -> Mapping[str, tuple[Kill, ...]]:
         ),
         "validate_marts": (
             Kill(target="flowlake.quality.runner:validate", count=2, after=True),
+            Kill(target="flowlake.lake.restatements:note_restated", after=True),
             Kill(target="flowlake.lake.ledger:mark_hours", count=2, after=True),
             Kill(target="flowlake.lake.ledger:forget_pending_restatements", after=True),
             Kill(target="flowlake.lake.overtaken:advance", count=4, after=True),
@@ -178,6 +186,7 @@ class Stage:
             self._settings(self.world.settings, lenient.lake.catalog)
         run_window(RunContext(lenient, self.later, "after the kill"))
         assert_same_contents(self.expected, contents(lenient))
+        assert_restatements_add_up(lenient)
 
     def _begin(self) -> History:
         history = History(self.world, self._empty(), self.new_catalog())

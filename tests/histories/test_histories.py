@@ -13,7 +13,7 @@ import pytest
 from flowlake import dbt
 from histories.history import Arrive, History, Run, clean_run, plan
 from histories.killing import Kill
-from histories.lakes import DifferentLakesError, assert_same_contents, contents
+from histories.lakes import DifferentLakesError, assert_restatements_add_up, assert_same_contents, contents
 from histories.points import MODELS, POINTS, Stage, begins
 from histories.world import make_world
 from shared_dbt.start import shared_dbt
@@ -36,6 +36,7 @@ def test_a_random_history_leaves_what_one_clean_run_leaves(tmp_path: Path) -> No
     history.go(plan(SEED, world, kill=False))
     history.close(SEED)
     assert_same_contents(expected, contents(history.settings))
+    assert_restatements_add_up(history.settings)
 
 
 def test_runs_that_are_killed_one_after_the_other_show_nothing_and_lose_nothing(tmp_path: Path) -> None:

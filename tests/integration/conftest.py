@@ -20,8 +20,13 @@ from flowlake.settings import Settings, load_settings
 from flowlake.steps import RunContext, StepReport, run_step, run_window
 from shared_dbt.start import shared_dbt
 
-BOOKKEEPING = {("intermediate", "int_hours__restated"), ("ops", "windows")}
-"""Tables that say what the last run did; every other one must not depend on which runs led to it."""
+BOOKKEEPING = {
+    ("intermediate", "int_hours__restated"),
+    ("ops", "windows"),
+    ("ops", "restatements"),
+    ("ops", "unpublished_hours"),
+}
+"""Tables that say what runs did; every other one must not depend on which runs led to it."""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from flowlake.lake.gzips import TextFacts, inspect_text
 from flowlake.lake.manifests import read_objects, write_objects
 from flowlake.lake.objects import Kind, ListedObject, ObjectRow, objects_schema
 from flowlake.lake.register import RegisterError, UnusualText, plan, register
+from flowlake.lake.restatements import ensure_tables
 from flowlake.lake.spool import AthenaSpool, SpoolError, clear_spool, ensure_spooled
 from flowlake.lake.storage import LocalStore, SourceError
 from flowlake.lake.windows import Window
@@ -722,6 +723,36 @@ def test_objects_that_are_gone_stop_the_run_before_anything_changes(logs: Logs) 
     assert report.missing == 1
     assert sorted(row.flow_log_id or "" for row in logs.rows().values()) == ["fl-2", "fl-3"]
     assert register(logs.settings, WINDOW).missing == 0
+
+
+def test_only_objects_that_were_read_and_are_no_more_as_they_were_make_an_hour_a_corrected_one(logs: Logs) -> None:
+    removed = logs.put(DAY + name())
+    broken = logs.put(DAY + name("fl-2"), b"")
+    register(logs.settings, WINDOW)
+    with connect(logs.settings, read_only=False) as connection:
+        ensure_tables(logs.settings, connection)
+
+    def corrected() -> list[tuple[Any, ...]]:
+        with connect(logs.settings, read_only=False) as connection:
+            rows = connection.execute(
+                "select arrival_hour, event_hour, is_correction from lake.ops.unpublished_hours"
+            ).fetchall()
+            connection.execute("delete from lake.ops.unpublished_hours")
+            return rows
+
+    logs.put(DAY + name("fl-3"))
+    broken.unlink()
+    register(logs.settings, WINDOW)
+    assert corrected() == [], "what is new, or never was read, corrects nothing"
+    logs.put(DAY + name("fl-3"), TEXT * 2)
+    register(logs.settings, WINDOW)
+    assert corrected() == [(HOUR, None, True)]
+    removed.unlink()
+    register(logs.settings, WINDOW, accept_missing=True)
+    assert corrected() == [(HOUR, None, True)]
+    logs.put(DAY + name("fl-3"), arrived="2026-11-20T13:10")
+    register(logs.settings, LATER)
+    assert corrected() == [(HOUR, None, True)]
 
 
 def test_an_object_that_arrived_again_in_another_hour_is_not_gone(logs: Logs) -> None:

@@ -22,9 +22,10 @@ from flowlake.lake.athena import AthenaLake
 from flowlake.lake.files import open_files
 from flowlake.lake.ledger import blocking_hours, open_ledger
 from flowlake.lake.publish import HoursBlock, Published, PublishedTable, PublishError, published_tables
+from flowlake.lake.restatements import FORGET_NOTES, find_restated, read_notes, write_on_athena, written_on_athena
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from flowlake.settings import Settings
@@ -55,9 +56,14 @@ def publish(settings: Settings, manifest: Path) -> Published:
     _finish(lake, record)
     with open_ledger(settings) as connection:
         blocking = blocking_hours(connection)
+        notes = read_notes(connection)
     if blocking:
         raise HoursBlock(blocking)
-    there = _views(lake)
+    found = lake.glue_tables("flowlake")
+    there = _queries(found)
+    restated = find_restated(settings, notes, {str(table["Name"]): _columns(table) for table in found})
+    # What the killed one had begun to show is told by whoever ends it.
+    ended = () if record.get("is_whole", True) else written_on_athena(settings, int(record["version"]))
     _require_own(lake, {table.name for table in tables}, set(record.get("names", ())))
     with ThreadPoolExecutor(lake.settings.threads) as pool:
         pinned = [table for table in tables if not table.is_view]
@@ -66,9 +72,12 @@ def publish(settings: Settings, manifest: Path) -> Published:
         )
         snapshots = {name: state.snapshot for name, state in newest.items() if state.snapshot is not None}
         version = int(record.get("version", 0)) + (snapshots != record.get("snapshots"))
+        now = datetime.now(UTC)
+        if version != record.get("version"):
+            write_on_athena(settings, restated, version, now)
         moved = {
             "version": version,
-            "published_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "published_at": now.isoformat(timespec="seconds"),
             "names": sorted({*record.get("names", ()), *(table.name for table in tables)}),
             "snapshots": snapshots,
             "queries": record.get("queries", {}),
@@ -88,7 +97,10 @@ def publish(settings: Settings, manifest: Path) -> Published:
     for name in there.keys() & set(record.get("names", ())) - set(names):
         lake.run(f"DROP VIEW IF EXISTS {lake.table('flowlake', name)}")
     files.write(RECORD, json.dumps({**moved, "names": names, "queries": queries, "is_whole": True}, indent=1).encode())
-    return Published(version, tables)
+    if notes:
+        with open_ledger(settings, read_only=False) as connection:
+            connection.execute(FORGET_NOTES)
+    return Published(version, tables, (*ended, *restated))
 
 
 def _finish(lake: AthenaLake, record: Mapping[str, Any]) -> None:
@@ -216,21 +228,36 @@ def move_view(lake: AthenaLake, name: str, snapshot: int) -> None:
 
 def _views(lake: AthenaLake) -> dict[str, str]:
     """The views that people read: name, and its query."""
-    found = {table["Name"]: _definition(table) for table in lake.glue_tables("flowlake")}
+    return _queries(lake.glue_tables("flowlake"))
+
+
+def _queries(tables: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    found = {str(table["Name"]): _definition(table) for table in tables}
     return {name: query for name, query in found.items() if query is not None}
+
+
+def _columns(table: Mapping[str, Any]) -> list[str]:
+    """The columns of a view; its own word for them, for engines differ in what they tell Glue."""
+    return [str(column["name"]) for column in (_view(table) or {}).get("columns", ())]
 
 
 def _definition(table: Mapping[str, Any] | None) -> str | None:
     """The query of a view as Glue holds it, its white space made even; None when there is none."""
+    view = _view(table)
+    return None if view is None else _words(str(view["originalSql"]))
+
+
+def _view(table: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if table is None or table.get("TableType") != "VIRTUAL_VIEW":
         return None
     match = _VIEW_TEXT.search(str(table.get("ViewOriginalText", "")))
     if match is None:
         return None
     try:
-        return _words(str(json.loads(base64.b64decode(match[1]))["originalSql"]))
-    except (binascii.Error, ValueError, KeyError):
+        view = json.loads(base64.b64decode(match[1]))
+    except (binascii.Error, ValueError):
         return None
+    return view if isinstance(view, dict) and "originalSql" in view else None
 
 
 def _words(query: str) -> str:

@@ -19,6 +19,7 @@ from flowlake.lake.athena import AthenaLake
 from flowlake.lake.aws import athena_settings, aws_errors, client, error_code, pages
 from flowlake.lake.manifests import FORMATS, MANIFEST, OBJECTS, PARQUET_RECORDS, TEXT_LINES, objects_path
 from flowlake.lake.objects import ObjectRow, objects_schema, shown
+from flowlake.lake.restatements import COLUMNS, folder
 from flowlake.records.fields import FIELDS, FieldType
 
 if TYPE_CHECKING:
@@ -132,8 +133,8 @@ def may_be_column(name: str) -> bool:
     return _COLUMN.fullmatch(name.lower()) is not None and name.lower() not in _NOT_COLUMNS
 
 
-def external_tables() -> tuple[ExternalTable, ...]:
-    """The tables over flowlake's own files."""
+def external_tables(database: str = "flowlake") -> tuple[ExternalTable, ...]:
+    """The tables over flowlake's own files; `database` is `athena.database`."""
     return (
         ExternalTable(
             "raw",
@@ -233,6 +234,13 @@ def external_tables() -> tuple[ExternalTable, ...]:
             ),
             ("day",),
         ),
+        ExternalTable(
+            "ops",
+            "restatements",
+            folder(database),
+            "One row per published table and event hour whose rows changed after readers had seen them.",
+            tuple((name, {"varchar": "string"}.get(type_, type_)) for name, (type_, _) in COLUMNS.items()),
+        ),
     )
 
 
@@ -244,7 +252,7 @@ class GlueTables:
         self._settings = settings
         self._athena = athena_settings(settings)
         self._glue = client("glue")
-        self._tables = {table.name: table for table in external_tables()}
+        self._tables = {table.name: table for table in external_tables(self._athena.database)}
 
     def ensure(self) -> None:
         """Make the Glue databases `raw` and `ops` and these tables, or bring older ones up to this version.

@@ -60,7 +60,7 @@ class StagingState(StrEnum):
 BLOCKING = (HourState.BUILDING, HourState.FAILED)
 
 
-KEPT_IN_FILES = ("windows", "overtaken_hours")
+KEPT_IN_FILES = ("windows", "overtaken_hours", "unpublished_hours")
 """The tables of the schema `ops` that are files of their own where the lake is on Athena."""
 
 

@@ -9,12 +9,22 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
 from flowlake.errors import FlowlakeError
 from flowlake.lake.duck import CATALOG, connect, retried
 from flowlake.lake.ledger import blocking_hours
+from flowlake.lake.restatements import (
+    FORGET_NOTES,
+    TABLE,
+    Restatement,
+    as_arrow,
+    ensure_tables,
+    find_restated,
+    read_notes,
+)
 from flowlake.settings import Target
 
 if TYPE_CHECKING:
@@ -77,11 +87,13 @@ class PublishedTable:
 class Published:
     """What readers see now: the tables, and the lake's version to which all of them are pinned.
 
-    On Athena each table has snapshots of its own; the version is the number of the publish.
+    On Athena each table has snapshots of its own; the version is the number of the publish. `restated` are the hours
+    that readers had seen otherwise before.
     """
 
     version: int
     tables: tuple[PublishedTable, ...]
+    restated: tuple[Restatement, ...] = ()
 
 
 def published_tables(manifest: Path, database: str = SCHEMA) -> tuple[PublishedTable, ...]:
@@ -131,6 +143,8 @@ def _published_table(
 def publish(settings: Settings, manifest: Path) -> Published:
     """Pin every published view to the newest version: in one transaction, or, on Athena, one after the other.
 
+    Which hours change by it for those who have seen them is written down with it (`lake.restatements`).
+
     Raises:
         PublishError: an hour was begun and not validated. The pins stay where they were.
     """
@@ -140,16 +154,25 @@ def publish(settings: Settings, manifest: Path) -> Published:
         return publish_on_athena(settings, manifest)
     tables = published_tables(manifest)
     with connect(settings, read_only=False) as connection:
+        _require_validated(connection)
+        ensure_tables(settings, connection)
+        notes = read_notes(connection)
+        restated = find_restated(settings, notes, _shown_columns(connection), connection)
+        now = datetime.now(UTC)
         gone = [f'drop view lake.{SCHEMA}."{name}"' for name, _ in _views(connection)]
-        version = _move_pins(
-            connection,
-            lambda version: [
+
+        def statements(version: int) -> list[str]:
+            connection.register("restated", as_arrow(restated, version, now))
+            return [
                 f"create schema if not exists lake.{SCHEMA}",
                 *gone,
                 *(table.statement(version) for table in tables),
-            ],
-        )
-    return Published(version, tables)
+                *([f"insert into lake.ops.{TABLE} select * from restated"] if restated else []),
+                *([FORGET_NOTES] if notes else []),
+            ]
+
+        version = _move_pins(connection, statements)
+    return Published(version, tables, restated)
 
 
 def follow_compaction(connection: duckdb.DuckDBPyConnection) -> int:
@@ -160,6 +183,7 @@ def follow_compaction(connection: duckdb.DuckDBPyConnection) -> int:
     Raises:
         PublishError: as `publish`.
     """
+    _require_validated(connection)
     pinned = [(name, match[1]) for name, sql in _views(connection) if (match := _PINNED.match(sql))]
     return _move_pins(
         connection,
@@ -202,12 +226,15 @@ def shows_newest(connection: duckdb.DuckDBPyConnection) -> bool:
 
 def _move_pins(connection: duckdb.DuckDBPyConnection, statements: Callable[[int], Iterable[str]]) -> int:
     """Have the newest version shown by the views that the statements make of it, in one transaction."""
-    blocking = blocking_hours(connection)
-    if blocking:
-        raise HoursBlock(blocking)
     version = _newest_version(connection)
     retried(lambda: _execute(connection, statements(version)))
     return version
+
+
+def _require_validated(connection: duckdb.DuckDBPyConnection) -> None:
+    blocking = blocking_hours(connection)
+    if blocking:
+        raise HoursBlock(blocking)
 
 
 def _execute(connection: duckdb.DuckDBPyConnection, statements: Iterable[str]) -> None:
@@ -222,6 +249,16 @@ def _views(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
     return connection.execute(
         "select view_name, sql from duckdb_views() where database_name = 'lake' and schema_name = ?", [SCHEMA]
     ).fetchall()
+
+
+def _shown_columns(connection: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
+    """The columns of what is published now, by name."""
+    rows = connection.execute(
+        "select table_name, list(column_name) from duckdb_columns() "
+        "where database_name = 'lake' and schema_name = ? group by table_name",
+        [SCHEMA],
+    ).fetchall()
+    return dict(rows)
 
 
 def _newest_version(connection: duckdb.DuckDBPyConnection) -> int:

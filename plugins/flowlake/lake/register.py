@@ -25,9 +25,17 @@ from flowlake.errors import FlowlakeError
 from flowlake.lake.footers import FOOTER_STEP, footer_length, inspect_parquet, parse_footer
 from flowlake.lake.gzips import FIRST_LINES_LIMIT, first_lines, inspect_text, unpack_start
 from flowlake.lake.layouts import folder_moment, stem
-from flowlake.lake.manifests import manifest_paths, read_uris, write_format, write_manifests, write_objects
+from flowlake.lake.manifests import (
+    manifest_paths,
+    read_objects,
+    read_uris,
+    write_format,
+    write_manifests,
+    write_objects,
+)
 from flowlake.lake.objects import Kind, ListedObject, ObjectProblem, ObjectRow, Reason, Status, count_of, shown
 from flowlake.lake.overtaken import OvertakenHour, record, widened
+from flowlake.lake.restatements import note_corrected
 from flowlake.lake.spool import AthenaSpool, Spool, open_spool
 from flowlake.lake.storage import (
     S3ClientFactory,
@@ -178,6 +186,8 @@ def register(
         _check_access(settings, rows)
         gone |= earlier & {row.uri for row in rows if row.reason == Reason.VANISHED}
         _guard(gone, accept_missing=accept_missing)
+        if earlier and (corrected := _corrected_hours(settings, window, rows)):
+            note_corrected(settings, corrected)
         new_formats = _write(settings, window, rows, formats, tables)
     unknown = sorted({name for row in rows for name in row.unknown_fields})
     report = RegisterReport(
@@ -359,6 +369,17 @@ def _overtaken_uris(registered: Iterable[str], hour: str, window: Window, found:
     hours = frozenset(window.hours)
     return [
         uri for uri in registered if (now := found.hour_of(uri) or hour) != hour and (hour in hours or now in hours)
+    ]
+
+
+def _corrected_hours(settings: Settings, window: Window, rows: Sequence[ObjectRow]) -> list[str]:
+    """The hours of the window that have read an object which is there no longer as it was: overwritten, or removed."""
+    there = {(row.arrival_hour, row.uri, row.size, row.etag) for row in rows if row.reason != Reason.VANISHED}
+    ledgers = _each(settings, lambda hour: read_objects(settings, hour), window.hours)
+    return [
+        hour
+        for hour, known in zip(window.hours, ledgers, strict=True)
+        if any(row.is_readable and (hour, row.uri, row.size, row.etag) not in there for row in known or ())
     ]
 
 

@@ -6,6 +6,7 @@ Statements are flowlake's own words, hours that `Window` has checked and numbers
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from flowlake.lake.duck import connect
@@ -20,18 +21,21 @@ if TYPE_CHECKING:
 SCHEMAS = ("staging", "intermediate", "core", "marts", "ops", "flowlake")
 
 
-def read_rows(settings: Settings, query: str, *, asked: bool = False) -> list[tuple[Any, ...]]:
+def read_rows(
+    settings: Settings, query: str, *, asked: bool = False, connection: duckdb.DuckDBPyConnection | None = None
+) -> list[tuple[Any, ...]]:
     """The rows of a query: typed values from DuckDB, Athena's text of them from Athena.
 
-    `asked`: for somebody who asks, beside the runs; it is no cost of theirs.
+    `asked`: for somebody who asks, beside the runs; it is no cost of theirs. `connection`: one to a DuckLake, where
+    somebody has it open.
     """
     if settings.target is Target.ATHENA:
         from flowlake.lake.athena import AthenaLake
 
         lake = AthenaLake(settings, asked=asked)
         return list(lake.query(query.format_map({schema: f'"{lake.settings.schema(schema)}"' for schema in SCHEMAS})))
-    with connect(settings) as connection:
-        return connection.execute(_on_duckdb(query)).fetchall()
+    with nullcontext(connection) if connection else connect(settings) as opened:
+        return opened.execute(_on_duckdb(query)).fetchall()
 
 
 def run_statement(settings: Settings, statement: str, connection: duckdb.DuckDBPyConnection) -> None:

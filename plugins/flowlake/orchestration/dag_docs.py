@@ -69,7 +69,11 @@ def _render_dag(dag: DAG) -> str:
         after = ", ".join(f"`{name}`" for name in sorted(task.upstream_task_ids)) or "-"
         limit = _duration(task.execution_timeout)
         rows.append(f"| `{task.task_id}` | {_cell(task.doc_md)} | {after} | {task.retries} | {limit} |")
-        assets += [f"* `{outlet.uri}`, by `{task.task_id}`" for outlet in task.outlets]
+        for outlet in task.outlets:
+            # What a task may add an event to, or not, is an alias, which has a name alone.
+            uri = getattr(outlet, "uri", None)
+            by = f"by `{task.task_id}`" + ("" if uri else ", where there is something to tell")
+            assets.append(f"* `{uri or outlet.name}`, {by}")
     parts = [manual, "### Facts", "\n".join(facts), "### Tasks", "\n".join(rows)]
     if assets:
         parts += ["### Assets", "\n".join(assets)]

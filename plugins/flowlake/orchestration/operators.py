@@ -27,7 +27,7 @@ from airflow.sdk.exceptions import (  # noqa: TID253 - likewise
 
 from flowlake.errors import BudgetError
 from flowlake.lake.windows import Window, WindowError
-from flowlake.orchestration.assets import published_assets
+from flowlake.orchestration.assets import publishing_outlets, tell, told, told_together
 from flowlake.orchestration.connections import s3_client_factory, use_athena_connection
 from flowlake.settings import SettingsError, load_settings
 from flowlake.steps import STEPS, GateFailed, RunContext, Step, StepReport, run_step
@@ -128,12 +128,15 @@ class StepOperator(_Stoppable):
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the step, which logs what it handled; log its details; return its numbers."""
         quieten()
+        window = window_of(context)
         try:
-            report = run_step(self.step, run_context(context, window_of(context)))
+            report = run_step(self.step, run_context(context, window))
         except (BudgetError, GateFailed, SettingsError) as error:
             raise AirflowFailException(str(error)) from error
         for name, value in report.details.items():
             self.log.info("%s: %s", name, value)
+        if self.step == PUBLISHING_STEP:
+            tell(context["outlet_events"], told(window, report.restated))
         return report_values(report)
 
 
@@ -302,6 +305,7 @@ class BackfillWindowOperator(_Stoppable):
             "reason": filled.look.reason,
             "seconds": round(filled.seconds, 3),
             "steps": [report_values(report) for report in filled.reports],
+            "told": told(run.window, [one for report in filled.reports for one in report.restated]),
         }
 
     def _await_turn(self, number: int, states: Mapping[int, str | None]) -> None:
@@ -345,10 +349,17 @@ class BackfillPublishOperator(_Stoppable):
             )
             raise AirflowFailException(message)
         quieten()
+        last = Window.parse(*windows[-1].split("/"))
         try:
-            return report_values(publish(run_context(context, Window.parse(*windows[-1].split("/")))))
+            report = publish(run_context(context, last))
         except (BudgetError, SettingsError) as error:
             raise AirflowFailException(str(error)) from error
+        done = context["ti"].xcom_pull(task_ids=WINDOWS_TASK)
+        # Airflow gives the value of a single window by itself.
+        parts = [one["told"] for one in ([done] if isinstance(done, Mapping) else done)]
+        whole = Window(Window.parse(*windows[0].split("/")).start, last.end)
+        tell(context["outlet_events"], told_together(whole, [*parts, told(last, report.restated)]))
+        return report_values(report)
 
 
 def quieten() -> None:
@@ -363,7 +374,7 @@ def step_task(step: Step) -> StepOperator:
         task_id=step.name,
         step=step.name,
         doc_md=step.summary,
-        outlets=published_assets() if step.name == PUBLISHING_STEP else [],
+        outlets=publishing_outlets() if step.name == PUBLISHING_STEP else [],
     )
 
 
@@ -405,7 +416,7 @@ def backfill_tasks() -> None:
     shown = BackfillPublishOperator(
         task_id=PUBLISHING_STEP,
         doc_md="see that readers see all windows",
-        outlets=published_assets(),
+        outlets=publishing_outlets(),
         trigger_rule="none_failed",
     )
     chain(windows, shown)

@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException  # noqa: TID253 - likewi
 from flowlake.errors import BudgetError
 from flowlake.lake.objects import shown
 from flowlake.lake.windows import Window, WindowError, parse_hour
-from flowlake.orchestration.assets import published_assets
+from flowlake.orchestration.assets import publishing_outlets, tell, told
 from flowlake.orchestration.connections import use_athena_connection
 from flowlake.orchestration.operators import WINDOW_TIMEOUT, StepOperator, quieten, run_context
 from flowlake.settings import SettingsError, load_settings
@@ -143,6 +143,7 @@ class ReplayOperator(StepOperator):
             self.log.info("came free: %s", shown(uri))
         for uri in replayed.left_objects:
             self.log.info("in these hours no more, replaced or removed at the source: %s", shown(uri))
+        tell(context["outlet_events"], told(replayed.window, replayed.restated))
         values = {
             "window": str(replayed.window),
             "freed_objects": len(replayed.freed_objects),
@@ -164,6 +165,6 @@ def replay_tasks() -> None:
         task_id="replay",
         doc_md="run all steps of an hourly run over a window of these hours; one mapped task for each window",
         execution_timeout=WINDOW_TIMEOUT,
-        outlets=published_assets(),
+        outlets=publishing_outlets(),
         max_active_tis_per_dagrun=1,
     ).expand_kwargs(find.output)
