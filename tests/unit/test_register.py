@@ -941,7 +941,7 @@ def test_what_was_overwritten_is_recorded_before_the_raw_layer_changes(
     def killed(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(register_module, "_inspect_all", killed)
+    monkeypatch.setattr(register_module, "write_contents", killed)
     with pytest.raises(KeyboardInterrupt):
         register(logs.settings, LATER)
     assert files(logs.settings.lake.raw) == before

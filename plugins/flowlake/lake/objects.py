@@ -41,6 +41,7 @@ class Reason(StrEnum):
     UNSAFE_NAME = "unsafe_name"
     NOT_A_FLOW_LOG = "not_a_flow_log"
     DUPLICATE = "duplicate"
+    COPY = "copy"
     OUTSIDE_SOURCE = "outside_source"
     EMPTY = "empty"
     NOT_GZIP = "not_gzip"
@@ -67,6 +68,7 @@ _MEANINGS = {
     Reason.UNSAFE_NAME: "its name holds control characters or bytes that are not text",
     Reason.NOT_A_FLOW_LOG: "its name is not that of a flow-log object",
     Reason.DUPLICATE: "another object of the same name but for its ending arrived before it",
+    Reason.COPY: "another object of its flow log that holds the same arrived before it",
     Reason.OUTSIDE_SOURCE: "a link that leads out of the source's folder",
     Reason.EMPTY: "it holds nothing",
     Reason.NOT_GZIP: "it is neither gzip nor zstd, nor text that was unpacked",

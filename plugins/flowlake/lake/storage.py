@@ -118,7 +118,7 @@ class Listing:
 def list_source(store: Store, source: Source, window: Window, *, key: str) -> Listing:
     """List what a source holds of a window, sorted by uri. `key` is the source's key path, for errors."""
     trees = _trees(store, key)
-    days = _days(window, source.lookback_days)
+    days = listed_days(window, source)
     with ThreadPoolExecutor(_LISTING_THREADS) as pool:
         accounts = [account for tree in trees for account in _accounts(store, *tree)]
         regions = _flat(pool.map(lambda account: _regions(store, account), accounts))
@@ -235,9 +235,10 @@ def _day_prefix(store: Store, region: _Folder, day: date) -> list[str]:
     return [store.root] if store.root.startswith(prefix) else []
 
 
-def _days(window: Window, lookback_days: int) -> tuple[date, ...]:
+def listed_days(window: Window, source: Source) -> tuple[date, ...]:
+    """The days whose folders are listed for a window, ascending."""
     first = window.days[0]
-    return (*(first - timedelta(days=index) for index in range(lookback_days, 0, -1)), *window.days)
+    return (*(first - timedelta(days=index) for index in range(source.lookback_days, 0, -1)), *window.days)
 
 
 def _listed(store: Store, source: Source, found: Found) -> ListedObject:
