@@ -68,6 +68,13 @@ class Arrival(StrEnum):
     OBJECT_NAME = "object_name"
 
 
+class FormatChanges(StrEnum):
+    """What becomes of objects whose format is not that of their flow log: they are read, or kept aside."""
+
+    ACCEPT = "accept"
+    QUARANTINE = "quarantine"
+
+
 class Severity(StrEnum):
     """What a gate's finding does: `error` stops the run before publishing, `warn` is reported."""
 
@@ -277,6 +284,7 @@ class Source:
     aws_conn_id: str | None = None
     format: str | None = _checked(_format, None)
     """What objects without a header hold: a header line, or the id of a known format."""
+    format_changes: FormatChanges = FormatChanges.ACCEPT
 
     @property
     def is_s3(self) -> bool:

@@ -736,7 +736,9 @@ def test_a_rerun_heals_a_run_that_was_killed_while_it_wrote(
     register(logs.settings, window)
     healed, expected = files(logs.settings.lake.raw), files(clean.lake.raw)
     assert set(healed) - set(expected) <= {path for path in healed if path.startswith("formats/")}
-    assert {path: healed[path] for path in expected} == expected
+    # A flow log's contract remembers the format of an object that was overwritten.
+    lasting = {path for path in expected if not path.startswith("contracts/")}
+    assert {path: healed[path] for path in lasting} == {path: expected[path] for path in lasting}
 
 
 def test_links_are_followed_only_inside_the_source(logs: Logs, tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ class Reason(StrEnum):
     LINE_TOO_LONG = "line_too_long"
     NO_HEADER = "no_header"
     BROKEN_PARQUET = "broken_parquet"
+    FORMAT_CHANGED = "format_changed"
     VANISHED = "vanished"
     CHANGED = "changed"
     ACCESS_DENIED = "access_denied"
@@ -79,6 +80,7 @@ _MEANINGS = {
     Reason.LINE_TOO_LONG: "a line is longer than the engine reads (16 MiB)",
     Reason.NO_HEADER: "its first line is no flow-log header: if it has none, set sources[].format",
     Reason.BROKEN_PARQUET: "it is named .parquet and is not readable as Parquet",
+    Reason.FORMAT_CHANGED: "its flow log had another format before: see sources[].format_changes",
     Reason.VANISHED: "it was deleted between listing and reading",
     Reason.CHANGED: "it was overwritten between listing and reading",
     Reason.ACCESS_DENIED: "reading it is not allowed",

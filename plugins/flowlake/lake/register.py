@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from flowlake.errors import FlowlakeError
+from flowlake.lake.contracts import Met, changes, difference, first_of, hold, read_contract, write_contract
 from flowlake.lake.copies import Content, Copies, content_id, find_copies, reach, read_contents, write_contents
 from flowlake.lake.footers import FOOTER_STEP, footer_length, inspect_parquet, parse_footer
 from flowlake.lake.gzips import FIRST_LINES_LIMIT, first_lines, inspect_text, unpack_start
@@ -52,7 +53,7 @@ from flowlake.lake.storage import (
 from flowlake.lake.windows import Window, format_hour
 from flowlake.records.formats import KNOWN_FORMATS, Format, format_named, format_of, parse_header
 from flowlake.records.inference import guess_format
-from flowlake.settings import Settings, Source, Target
+from flowlake.settings import FormatChanges, Settings, Source, Target
 
 if TYPE_CHECKING:
     from flowlake.lake.glue import GlueTables
@@ -184,6 +185,8 @@ def register(
             window, found, earlier, overtaken = _settle(settings, window, s3_client, widen)
             _inspect_all(settings, found, tables, progress, known)
             inspected = {item.listed.uri: known[item.listed] for item in found.items}
+            contracts = _contracts(settings, inspected)
+            inspected = {uri: _held_to(contracts, one) for uri, one in inspected.items()}
             contents = _Contents(settings, window, found, inspected)
             copies = contents.judge()
             restated |= {hour: OvertakenHour(hour, len(uris), min(uris)) for hour, uris in copies.stale.items()}
@@ -199,11 +202,14 @@ def register(
                 record(settings, asked, list(again.values()))
             formats = {one.format.format_id: one.format for one in inspected.values() if one.format}
             contents.write(rows)
+            for flow_log_id, (before, contract) in contracts.items():
+                if contract != before:
+                    write_contract(settings, flow_log_id, contract)
             new_formats += _write(settings, window, rows, formats, tables)
             # Beside this run another one may have registered a copy: whoever has written last sees both.
             if settings.lake.catalog is None or contents.judge() == copies:
                 break
-        _drop_spooled(settings, inspected, copies)
+        _drop_spooled(settings, [known[item.listed].row for item in found.items], rows)
     unknown = sorted({name for row in rows for name in row.unknown_fields})
     report = RegisterReport(
         window=window,
@@ -221,6 +227,7 @@ def register(
             *found.problems,
             *_overtaken_problems(overtaken, "overwritten since", window),
             *_overtaken_problems(restated.values(), "counted otherwise since a copy is known", window),
+            *_changed_formats(contracts, window),
             *_problems(rows),
             *_gone_problem(gone),
         ),
@@ -422,11 +429,16 @@ def _tables(settings: Settings) -> GlueTables | None:
 
 @dataclass(frozen=True)
 class _Inspected:
-    """The row of an object, the format of a text object, and what it holds where that can be told from others."""
+    """The row of an object and the format of a text object.
+
+    Of an object that can be read: what it holds where that can be told from others (`lake.copies`), and its format in
+    the words of a contract (`lake.contracts`).
+    """
 
     row: ObjectRow
     format: Format | None = None
     content_id: str | None = None
+    shape: str | None = None
 
 
 def _inspect_all(
@@ -499,7 +511,7 @@ def _text_row(spool: Spool, item: _Item, path: Path) -> _Inspected:
         unknown_fields=format_.unknown_fields,
     )
     records = facts.line_count - facts.empty_line_count - (found.origin is _Origin.HEADER)
-    return _Inspected(row, format_, _content_id(row, facts.digest, records, format_.columns))
+    return _Inspected(row, format_, _content_id(row, facts.digest, records, format_.columns), format_.header)
 
 
 def _content_id(row: ObjectRow, digest: bytes, records: int, columns: Collection[str | None]) -> str | None:
@@ -572,7 +584,7 @@ def _parquet_row(spool: Spool, listed: ListedObject, path: Path) -> _Inspected:
         unpacked_bytes=facts.unpacked_bytes,
         unknown_fields=facts.unknown_fields,
     )
-    return _Inspected(row, None, _content_id(row, digest, facts.rows, facts.columns))
+    return _Inspected(row, None, _content_id(row, digest, facts.rows, facts.columns), facts.format)
 
 
 def _row(listed: ListedObject, reason: Reason | None, detail: str | None = None) -> ObjectRow:
@@ -600,6 +612,49 @@ def _row(listed: ListedObject, reason: Reason | None, detail: str | None = None)
         line_bytes=None,
         unpacked_bytes=None,
     )
+
+
+# --- contracts ---
+
+_Contracts = Mapping[str, tuple[Sequence[Met], Sequence[Met]]]
+"""The formats of each flow log as they were known, and with those that the window's objects have."""
+
+
+def _contracts(settings: Settings, inspected: Mapping[str, _Inspected]) -> _Contracts:
+    sources = {source.name: source for source in settings.sources}
+    found: dict[str, list[Met]] = defaultdict(list)
+    for uri, one in inspected.items():
+        if one.shape and one.row.flow_log_id and one.row.named_at:
+            met = Met(one.shape, f"{one.row.named_at:%Y-%m-%dT%H:%M}", uri, one.row.arrival_hour)
+            found[one.row.flow_log_id].append(met)
+
+    def accepts(uri: str) -> bool:
+        return sources[inspected[uri].row.source].format_changes is FormatChanges.ACCEPT
+
+    flow_logs = sorted(found)
+    known = _each(settings, lambda flow_log_id: read_contract(settings, flow_log_id), flow_logs)
+    return {
+        flow_log_id: (before, hold(before, found[flow_log_id], accepts))
+        for flow_log_id, before in zip(flow_logs, known, strict=True)
+    }
+
+
+def _held_to(contracts: _Contracts, one: _Inspected) -> _Inspected:
+    """The object as it is, or kept aside because its format is not accepted for its flow log."""
+    if one.shape is None or one.row.flow_log_id not in contracts:
+        return one
+    _, contract = contracts[one.row.flow_log_id]
+    if any(met.is_accepted for met in contract if met.format == one.shape):
+        return one
+    return _Inspected(_unread(one.row, Reason.FORMAT_CHANGED, difference(first_of(contract).format, one.shape)))
+
+
+def _changed_formats(contracts: _Contracts, window: Window) -> list[str]:
+    return [
+        line
+        for flow_log_id, (before, contract) in contracts.items()
+        for line in changes(flow_log_id, before, contract, window.hours)
+    ]
 
 
 # --- copies ---
@@ -676,15 +731,18 @@ class _Contents:
 def _counted(row: ObjectRow, copies: Copies) -> ObjectRow:
     """The row as it is, or that of a copy: nothing of it is read or counted."""
     original = copies.originals.get(row.uri)
-    if original is None:
-        return row
+    return row if original is None else _unread(row, Reason.COPY, f"it holds what {shown(original)} holds")
+
+
+def _unread(row: ObjectRow, reason: Reason, detail: str) -> ObjectRow:
+    """The row of an object that could be read and is not to be."""
     return replace(
         row,
         format_id=None,
         read_path=None,
         status=Status.UNREADABLE.value,
-        reason=Reason.COPY.value,
-        detail=f"it holds what {shown(original)} holds",
+        reason=reason.value,
+        detail=detail,
         line_count=None,
         empty_line_count=None,
         line_bytes=None,
@@ -693,10 +751,11 @@ def _counted(row: ObjectRow, copies: Copies) -> ObjectRow:
     )
 
 
-def _drop_spooled(settings: Settings, inspected: Mapping[str, _Inspected], copies: Copies) -> None:
-    """Drop what was put into the spool of copies, which nobody reads."""
+def _drop_spooled(settings: Settings, inspected: Iterable[ObjectRow], rows: Iterable[ObjectRow]) -> None:
+    """Drop what was put into the spool of objects that could be read and are not to be."""
     if settings.target is not Target.ATHENA:
-        paths = (inspected[uri].row.read_path for uri in copies.originals)
+        unread = {row.uri for row in rows if not row.is_readable}
+        paths = (row.read_path for row in inspected if row.uri in unread)
         Spool(settings.lake.spool).drop(Path(path) for path in paths if path)
 
 
