@@ -68,6 +68,13 @@ class Arrival(StrEnum):
     OBJECT_NAME = "object_name"
 
 
+class Layouts(StrEnum):
+    """In which folders of a source objects are looked for: those that AWS documents, or all of them."""
+
+    DOCUMENTED = "documented"
+    ANY = "any"
+
+
 class FormatChanges(StrEnum):
     """What becomes of objects whose format is not that of their flow log: they are read, or kept aside."""
 
@@ -280,6 +287,7 @@ class Source:
     uri: str = _checked(_uri)
     role_arn: str | None = _checked(_role_arn, None)
     arrival: Arrival = Arrival.LAST_MODIFIED
+    layout: Layouts = Layouts.DOCUMENTED
     lookback_days: int = _checked(_between(0, 366), 1)
     aws_conn_id: str | None = None
     format: str | None = _checked(_format, None)

@@ -19,12 +19,13 @@ class Kind(StrEnum):
 
 
 class Layout(StrEnum):
-    """How the folders of a flow log are named."""
+    """How the folders of a flow log are named; `any`: in none of the documented ways."""
 
     PLAIN = "plain"
     HOURLY = "hourly"
     HIVE = "hive"
     HIVE_HOURLY = "hive_hourly"
+    ANY = "any"
 
 
 class Status(StrEnum):

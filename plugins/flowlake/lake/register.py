@@ -44,8 +44,8 @@ from flowlake.lake.storage import (
     SourceError,
     SourceMistake,
     Store,
+    is_listed,
     list_source,
-    listed_days,
     open_store,
     opened_problem,
     source_key,
@@ -641,9 +641,10 @@ def _contracts(settings: Settings, inspected: Mapping[str, _Inspected]) -> _Cont
 
 def _held_to(contracts: _Contracts, one: _Inspected) -> _Inspected:
     """The object as it is, or kept aside because its format is not accepted for its flow log."""
-    if one.shape is None or one.row.flow_log_id not in contracts:
+    flow_log_id = one.row.flow_log_id
+    if one.shape is None or flow_log_id is None:
         return one
-    _, contract = contracts[one.row.flow_log_id]
+    _, contract = contracts[flow_log_id]
     if any(met.is_accepted for met in contract if met.format == one.shape):
         return one
     return _Inspected(_unread(one.row, Reason.FORMAT_CHANGED, difference(first_of(contract).format, one.shape)))
@@ -718,14 +719,13 @@ class _Contents:
     def _lies_there(self, item: Content) -> bool:
         """Whether an object of an hour around the window is still what was registered of that hour.
 
-        One that is not listed for the window, because its folder is of another day, is taken to be.
+        One that is not listed for the window, because it is of another day, is taken to be.
         """
         hour = self.found.hours.get(item.uri)
         if hour is not None:
             return hour == item.arrival_hour
-        moment = folder_moment(item.uri)
-        listed = (source for source in self.settings.sources if source.name == item.source)
-        return moment is None or not any(moment.date() in listed_days(self.window, source) for source in listed)
+        sources = (source for source in self.settings.sources if source.name == item.source)
+        return not any(is_listed(item.uri, self.window, source) for source in sources)
 
 
 def _counted(row: ObjectRow, copies: Copies) -> ObjectRow:
