@@ -133,7 +133,12 @@ class MixedBucket:
         yield self._text(2, [ALL_HEADER, *lines], {"header": 1, "record": 4}, layout="hourly")
 
         lines = [said.line(NO_VERSION_HEADER) for said in self._talk(3, 3)]
-        yield self._text(3, [NO_VERSION_HEADER, *lines], {"header": 1, "record": 3}, layout="hive")
+        placed = self._text(3, [NO_VERSION_HEADER, *lines], {"header": 1, "record": 3}, layout="hive")
+        yield placed
+        # The same delivery below another prefix, an hour later.
+        copied = placed.object.key.replace("prefix/", "backup/")
+        copy = LogObject(copied, placed.object.content, placed.object.arrived + HOUR)
+        yield Placed(copy, "copy", flow_log=placed.flow_log)
 
         yield self._object(4, self._parquet(4), {"record": 3, "gap": 2}, layout="hive-hourly", ending="log.parquet")
 

@@ -50,7 +50,7 @@ _NAMED = 10
 
 _OBJECTS = "{intermediate}.int_objects__accounted"
 _LINES = "{staging}.stg_flow_logs__lines"
-_NEVER_FREE = (Reason.DUPLICATE, Reason.DIRECTORY_MARKER, Reason.NOT_A_FLOW_LOG)
+_NEVER_FREE = (Reason.DUPLICATE, Reason.COPY, Reason.DIRECTORY_MARKER, Reason.NOT_A_FLOW_LOG)
 """Of objects that hold nothing to be read: no cure frees them, and a replay passes them by unless it is asked for them.
 """
 

@@ -68,6 +68,20 @@ class Arrival(StrEnum):
     OBJECT_NAME = "object_name"
 
 
+class Layouts(StrEnum):
+    """In which folders of a source objects are looked for: those that AWS documents, or all of them."""
+
+    DOCUMENTED = "documented"
+    ANY = "any"
+
+
+class FormatChanges(StrEnum):
+    """What becomes of objects whose format is not that of their flow log: they are read, or kept aside."""
+
+    ACCEPT = "accept"
+    QUARANTINE = "quarantine"
+
+
 class Severity(StrEnum):
     """What a gate's finding does: `error` stops the run before publishing, `warn` is reported."""
 
@@ -273,10 +287,12 @@ class Source:
     uri: str = _checked(_uri)
     role_arn: str | None = _checked(_role_arn, None)
     arrival: Arrival = Arrival.LAST_MODIFIED
+    layout: Layouts = Layouts.DOCUMENTED
     lookback_days: int = _checked(_between(0, 366), 1)
     aws_conn_id: str | None = None
     format: str | None = _checked(_format, None)
     """What objects without a header hold: a header line, or the id of a known format."""
+    format_changes: FormatChanges = FormatChanges.ACCEPT
 
     @property
     def is_s3(self) -> bool:

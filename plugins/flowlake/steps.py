@@ -68,7 +68,7 @@ class StepReport:
     window: Window | None = None
     """What the step worked on: the window of its context, or its hull with the overtaken hours."""
     overtaken: tuple[str, ...] = ()
-    """Arrival hours that are recorded as holding objects which were overwritten since."""
+    """Arrival hours that are recorded as holding objects which were overwritten since, or which came twice."""
     restated: tuple[Restatement, ...] = ()
     """The hours that `publish` has changed for those who had seen them."""
     details: Mapping[str, object] = field(default_factory=dict)
@@ -300,7 +300,7 @@ def run_step(name: str, context: RunContext) -> StepReport:
             ):
                 looked_up = _look_up(context) if step is STEPS[0] else _look_up_begun(context)
                 hull = _hull(looked_up)
-                if hull.start >= wanted.start or not step.marts:
+                if (hull.start >= wanted.start and hull.end <= wanted.end) or not step.marts:
                     held.enter_context(lock.hours(hull))
                     return _run(step, looked_up, lock, held)
                 wanted = hull  # Hours are locked before the marts, or two runs would wait for each other.
@@ -355,7 +355,12 @@ def _run(step: Step, context: RunContext, lock: RunLock, held: ExitStack) -> Ste
     hull = _hull(context)
     recorded = context.overtaken or ()
     if hull != context.window:
-        log.warning("%s %s works on %s, for objects of earlier hours were overwritten", step.name, context.window, hull)
+        log.warning(
+            "%s %s works on %s, for objects of other hours were overwritten or came twice",
+            step.name,
+            context.window,
+            hull,
+        )
     is_concerned = not set(recorded).isdisjoint(hull.hours)
     work = Work(context.run_id, step.name, *str(hull).split("/"))
     with noted(context.settings, work) as spent:
@@ -398,7 +403,7 @@ def _look_up_begun(context: RunContext) -> RunContext:
     if not lake_exists(context.settings):
         return looked_up
     with open_ledger(context.settings) as connection:
-        begun = begun_hours(connection, context.run_id, context.window.hours[0])
+        begun = begun_hours(connection, context.run_id, context.window)
     return replace(looked_up, overtaken=tuple(sorted({*(looked_up.overtaken or ()), *begun})))
 
 

@@ -77,12 +77,14 @@ def test_a_run_goes_on_with_what_it_staged_when_another_one_cured_the_record(
 ) -> None:
     lake = make_lake(tmp_path, tmp_path)
     with connect(lake.settings, read_only=False) as connection:
-        assert begun_hours(connection, "late", "2026-11-20T16") == ()
+        late = Window.parse("2026-11-20T16", "2026-11-20T17")
+        assert begun_hours(connection, "late", late) == ()
         ensure_ledger(connection)
         # Staged from 12 on, for a record; then another run has cured 12 and 13, and released it.
         mark_staging(connection, Window.parse("2026-11-20T12", "2026-11-20T17"), StagingState.BUILDING, "late")
         early = Window.parse("2026-11-20T12", "2026-11-20T14")
         mark_staging(connection, early, StagingState.PASSED, "early")
         mark_hours(connection, early, HourState.VALIDATED, "early")
-        assert begun_hours(connection, "late", "2026-11-20T16") == ("2026-11-20T14", "2026-11-20T15")
-        assert begun_hours(connection, "another", "2026-11-20T16") == ()
+        assert begun_hours(connection, "late", late) == ("2026-11-20T14", "2026-11-20T15")
+        assert begun_hours(connection, "late", early) == ("2026-11-20T14", "2026-11-20T15", "2026-11-20T16")
+        assert begun_hours(connection, "another", late) == ()

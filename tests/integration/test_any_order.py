@@ -5,6 +5,7 @@ On PostgreSQL, and the clean run on SQLite; tests/histories has the same on SQLi
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -13,19 +14,30 @@ from typing import Any
 
 import pytest
 
+from flowlake.lake.manifests import read_objects
+from flowlake.lake.objects import Reason
 from flowlake.sample import SampleReport, SampleSpec, generate
 
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> SampleReport:
     spec = SampleSpec(seed=11, start=datetime(2026, 11, 20, 12, tzinfo=UTC), hours=2, scale=0.05, random_logging=True)
-    return generate(spec, tmp_path_factory.mktemp("sample"))
+    report = generate(spec, tmp_path_factory.mktemp("sample"))
+    # Some objects come once more, an hour later, below another prefix.
+    for path in sorted(path for path in report.logs.rglob("*") if path.is_file())[::7]:
+        copy = report.logs / "archive" / path.relative_to(report.logs)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+        os.utime(copy, (path.stat().st_mtime + 3600,) * 2)
+    return report
 
 
 @pytest.fixture(scope="module")
 def at_once(tmp_path_factory: pytest.TempPathFactory, sample: SampleReport, make_lake: Callable[..., Any]) -> Any:
     lake = make_lake(tmp_path_factory.mktemp("at-once"), sample.logs)
     lake.build(sample.arrival_from, sample.arrival_to)
+    rows = [row for hour in ("12", "13", "14") for row in read_objects(lake.settings, f"2026-11-20T{hour}") or ()]
+    assert sum(row.reason == Reason.COPY for row in rows) > 5
     return lake
 
 

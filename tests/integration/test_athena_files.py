@@ -85,7 +85,7 @@ def test_the_ledger_is_kept_between_runs(settings: Settings) -> None:
     with open_ledger(settings) as connection:
         require_passed(connection, WINDOW)
         assert [hour for hour, *_ in blocking_hours(connection)] == list(WINDOW.hours)
-        assert begun_hours(connection, "one", "2026-11-20T13") == ("2026-11-20T12",)
+        assert begun_hours(connection, "one", Window.parse("2026-11-20T13", "2026-11-20T14")) == ("2026-11-20T12",)
         details = connection.execute("select distinct detail from lake.ops.windows").fetchall()
         assert details == [("it's ☃",)]
         with pytest.raises(LedgerError, match="has not passed its gate"):

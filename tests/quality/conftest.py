@@ -24,8 +24,9 @@ WINDOW = Window.parse(HOUR, "2026-11-20T13")
 
 OBJECTS = f"""
 select uri, uri || '.local' as read_path, flow_log_id, 'v2-default' as format_id, '{HOUR}' as arrival_hour,
-    'readable' as status, null::varchar as reason, 'text' as kind, line_count::bigint as line_count,
-    line_bytes::bigint as line_bytes, 1::bigint as empty_line_count, []::varchar[] as unknown_fields
+    'readable' as status, null::varchar as reason, null::varchar as detail, 'text' as kind,
+    line_count::bigint as line_count, line_bytes::bigint as line_bytes, 1::bigint as empty_line_count,
+    []::varchar[] as unknown_fields
 from (values ('s3://b/a.log.gz', 'fl-aaaa1111', 1504, 150200), ('s3://b/b.log.gz', 'fl-bbbb2222', 1504, 150200))
     as objects (uri, flow_log_id, line_count, line_bytes)
 """

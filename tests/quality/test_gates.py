@@ -79,6 +79,16 @@ def test_an_unreadable_object_is_what_the_settings_say(lake: Any) -> None:
     assert checks_of(failed.failures) == {"objects_are_readable"}
 
 
+def test_what_came_twice_is_not_missing(lake: Any) -> None:
+    lake.write_objects(
+        "from objects union all select objects.* replace (why as uri, 'unreadable' as status, why as reason)"
+        " from (from objects limit 1) as objects cross join (values ('copy'), ('duplicate')) as reasons (why)"
+    )
+    report = lake.validate(Layer.STAGING, unreadable_objects=Severity.ERROR)
+    assert report.passed
+    assert checks_of(report.warnings) == {"objects_came_once"}
+
+
 def test_what_could_not_be_read_need_not_add_up(lake: Any) -> None:
     lake.execute(
         "insert into intermediate.int_objects__accounted select * replace ('s3://b/cut' as source_uri,"

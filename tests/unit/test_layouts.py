@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import pytest
 
-from flowlake.lake.layouts import day_folder, folder_moment, parse_key, stem
+from flowlake.lake.layouts import day_folder, folder_moment, parse_key, parse_name, stem
 from flowlake.lake.objects import Kind, Layout, ObjectName
 
 FILE = "123456789012_vpcflowlogs_us-east-1_fl-1234abcd_20180620T1620Z_fe123456.log"
@@ -99,6 +100,25 @@ def test_regions_of_all_partitions_are_read(region: str) -> None:
 )
 def test_other_keys_are_not_flow_logs(key: str) -> None:
     assert parse_key(key) is None
+
+
+def test_a_name_says_all_where_folders_say_nothing() -> None:
+    documented, other = (
+        parse_name(f"{HIVE}{FILE}.gz"),
+        parse_name(f"{PLAIN}x/{FILE}.gz".replace("/123456789012/", "/1/")),
+    )
+    assert documented == parse_key(f"{HIVE}{FILE}.gz")
+    assert documented is not None
+    assert other == replace(documented, layout=Layout.ANY)
+    for key in (
+        f"{FILE}.gz\n",
+        f"x{FILE}.gz",
+        f"{FILE}.part",
+        f"{FILE}.gz".replace("T1620Z", "T2520Z"),
+        "notes.txt",
+        "",
+    ):
+        assert parse_name(key) is None
 
 
 def test_a_day_has_a_folder_in_either_style() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import glob
+import re
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
+from flowlake.lake.contracts import parquet_format
 from flowlake.lake.objects import ObjectProblem, Reason, shown
 from flowlake.records.fields import FIELDS_BY_COLUMN
 from flowlake.records.formats import LONGEST_NAME
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import duckdb
+    import pyarrow as pa
 
 FOOTER_STEP = 64 * 1024
 """How much of an object's end is read for its footer at first, in bytes."""
@@ -24,11 +27,20 @@ _TAIL = 8  # the footer's length (4 bytes, little endian) and the magic PAR1
 
 @dataclass(frozen=True)
 class ParquetFacts:
-    """What a footer says; `unknown_fields` are columns that nobody knows yet."""
+    """What a footer says; `unknown_fields` are columns that nobody knows yet.
+
+    `types` says of each column what it holds: whole numbers of any width are one type, and so are texts.
+    """
 
     rows: int
     columns: tuple[str, ...]
+    types: tuple[str, ...]
     unpacked_bytes: int
+
+    @property
+    def format(self) -> str:
+        """The columns and what they hold, as a flow log's contract has them."""
+        return parquet_format(zip(self.columns, self.types, strict=True))
 
     @property
     def unknown_fields(self) -> tuple[str, ...]:
@@ -105,10 +117,11 @@ def parse_footer(footer: bytes) -> ParquetFacts:
 
     try:
         metadata = parquet.read_metadata(pa.BufferReader(footer))
-        columns = tuple(metadata.schema.to_arrow_schema().names)
+        schema = metadata.schema.to_arrow_schema()
         groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
     except (pa.ArrowException, OSError, ValueError) as error:
         raise ObjectProblem(Reason.BROKEN_PARQUET, shown(" ".join(str(error).split()))[:200]) from None
+    columns = tuple(schema.names)
     if 2 * sum(name in FIELDS_BY_COLUMN for name in columns) < max(len(columns), 1):
         raise ObjectProblem(Reason.NOT_A_FLOW_LOG, "fewer than half of its columns are fields of flow logs")
     if any(len(name) > LONGEST_NAME for name in columns):
@@ -118,5 +131,19 @@ def parse_footer(footer: bytes) -> ParquetFacts:
     return ParquetFacts(
         rows=metadata.num_rows,
         columns=columns,
+        types=tuple(_type_name(type_) for type_ in schema.types),
         unpacked_bytes=sum(group.total_byte_size for group in groups),
     )
+
+
+def _type_name(type_: pa.DataType) -> str:
+    import pyarrow as pa
+
+    if pa.types.is_integer(type_):
+        return "integer"
+    if pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_binary(type_):
+        return "text"
+    if pa.types.is_dictionary(type_):
+        return _type_name(type_.value_type)
+    # Only its first word: what follows is its width, its unit or its parts.
+    return re.split("[^a-z0-9_]", str(type_), maxsplit=1)[0]

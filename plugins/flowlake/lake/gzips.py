@@ -13,6 +13,7 @@ A line ends in `\\r\\n`, `\\n` or `\\r`; the last one may lack its end. Bytes of
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import os
 import re
@@ -70,7 +71,8 @@ class TextFacts:
     `line_count` counts every line, headers and empty ones included; `line_bytes` excludes line ends. `first_lines`
     are those of the first FIRST_LINES_LIMIT bytes, blank ones and one that goes on apart. `copy_reason` says why DuckDB
     cannot read the object as it is, though nothing is wrong with it: it reads `write_readable_copy` instead. `wrapping`
-    says what the records were wrapped in, and how many there were.
+    says what the records were wrapped in, and how many there were. `digest` is the SHA-256 of the text, however it is
+    packed.
     """
 
     line_count: int
@@ -80,6 +82,7 @@ class TextFacts:
     first_lines: tuple[bytes, ...]
     copy_reason: str | None = None
     wrapping: str | None = None
+    digest: bytes = b""
 
 
 def inspect_text(path: Path) -> TextFacts:
@@ -87,12 +90,13 @@ def inspect_text(path: Path) -> TextFacts:
 
     Several gzip members and zeros after the last one are fine, and so are several zstd frames. OSError is the caller's.
     """
-    counter = _LineCounter()
+    counter, digest = _LineCounter(), hashlib.sha256()
     with _mapped(path) as data:
         text = _Unwrapped(_packed_text(data))
         with closing(text.chunks()) as chunks:
             for chunk in chunks:
                 counter.update(chunk)
+                digest.update(chunk)
     reasons = [text.copy_reason, counter.copy_reason]
     return TextFacts(
         line_count=counter.line_count,
@@ -102,6 +106,7 @@ def inspect_text(path: Path) -> TextFacts:
         first_lines=first_lines(bytes(counter.head), is_whole=counter.total <= FIRST_LINES_LIMIT),
         copy_reason="; ".join(reason for reason in reasons if reason) or None,
         wrapping=text.wrapping.note if text.wrapping else None,
+        digest=digest.digest(),
     )
 
 

@@ -33,9 +33,13 @@ _FILE = (
     r"|(?:(?:\.log|\.txt){1,2}|(?:\.log)?\.(?:jsonl?|csv))(?:\.(?:gz|gzip|zst|zstd))?)"
 )
 _KEY = re.compile(rf"(?:^|/){LOGS_FOLDER}/{_FOLDERS}{_FILE}\Z")
+_NAME = re.compile(rf"(?:^|/){_FILE}\Z")
 _DAY_FOLDER = re.compile(
     r"/(?:year=)?([0-9]{4})/(?:month=)?([0-9]{2})/(?:day=)?([0-9]{2})/(?:(?:hour=)?([0-9]{2})/)?(?=[^/]*\Z)"
 )
+
+IS_LIKE_A_NAME = re.compile(r"_vpcflowlogs_[^/]*\Z")
+"""Keys whose file may be meant for a flow-log object; where folders say nothing, others are none of ours."""
 
 IS_ORGANISATION = re.compile(rf"{_ORGANISATION}\Z")
 IS_PLAIN_ACCOUNT = re.compile(rf"{_ACCOUNT}\Z")
@@ -70,6 +74,22 @@ def parse_key(key: str) -> ObjectName | None:
         region=region,
         flow_log_id=match["flow_log"],
         layout=layout,
+        named_at=named_at,
+        kind=Kind.PARQUET if match["parquet"] else Kind.TEXT,
+    )
+
+
+def parse_name(key: str) -> ObjectName | None:
+    """What the file's name says in whatever folder it lies, or None when it is not that of a flow-log object."""
+    match = _NAME.search(key)
+    named_at = _moment(match["named_at"]) if match else None
+    if match is None or named_at is None:
+        return None
+    return parse_key(key) or ObjectName(
+        account_id=match["account"],
+        region=match["region"],
+        flow_log_id=match["flow_log"],
+        layout=Layout.ANY,
         named_at=named_at,
         kind=Kind.PARQUET if match["parquet"] else Kind.TEXT,
     )

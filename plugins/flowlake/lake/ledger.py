@@ -260,14 +260,14 @@ def require_passed(connection: duckdb.DuckDBPyConnection, window: Window) -> Non
     )
 
 
-def begun_hours(connection: duckdb.DuckDBPyConnection, run_id: str, before: str) -> tuple[str, ...]:
-    """The arrival hours before one that a run has staged and that are not validated, ascending."""
+def begun_hours(connection: duckdb.DuckDBPyConnection, run_id: str, window: Window) -> tuple[str, ...]:
+    """The arrival hours outside a window that a run has staged and that are not validated, ascending."""
     if not _columns(connection, "ops", "windows"):
         return ()
     rows = connection.execute(
         "select arrival_hour from lake.ops.windows "
-        "where staging_run_id = ? and state in (?, ?) and arrival_hour < ? order by 1",
-        [run_id, HourState.STAGING.value, HourState.BUILDING.value, before],
+        "where staging_run_id = ? and state in (?, ?) and not (arrival_hour >= ? and arrival_hour <= ?) order by 1",
+        [run_id, HourState.STAGING.value, HourState.BUILDING.value, window.hours[0], window.hours[-1]],
     ).fetchall()
     return tuple(hour for (hour,) in rows)
 

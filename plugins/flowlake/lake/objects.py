@@ -25,12 +25,13 @@ class Kind(StrEnum):
 
 
 class Layout(StrEnum):
-    """How the folders of a flow log are named."""
+    """How the folders of a flow log are named; `any`: in none of the documented ways."""
 
     PLAIN = "plain"
     HOURLY = "hourly"
     HIVE = "hive"
     HIVE_HOURLY = "hive_hourly"
+    ANY = "any"
 
 
 class Status(StrEnum):
@@ -47,6 +48,7 @@ class Reason(StrEnum):
     UNSAFE_NAME = "unsafe_name"
     NOT_A_FLOW_LOG = "not_a_flow_log"
     DUPLICATE = "duplicate"
+    COPY = "copy"
     OUTSIDE_SOURCE = "outside_source"
     EMPTY = "empty"
     NOT_GZIP = "not_gzip"
@@ -58,6 +60,7 @@ class Reason(StrEnum):
     BROKEN_WRAPPING = "broken_wrapping"
     NO_HEADER = "no_header"
     BROKEN_PARQUET = "broken_parquet"
+    FORMAT_CHANGED = "format_changed"
     VANISHED = "vanished"
     CHANGED = "changed"
     ACCESS_DENIED = "access_denied"
@@ -74,6 +77,7 @@ _MEANINGS = {
     Reason.UNSAFE_NAME: "its name holds control characters or bytes that are not text",
     Reason.NOT_A_FLOW_LOG: "its name is not that of a flow-log object",
     Reason.DUPLICATE: "another object of the same name but for its ending arrived before it",
+    Reason.COPY: "another object of its flow log that holds the same arrived before it",
     Reason.OUTSIDE_SOURCE: "a link that leads out of the source's folder",
     Reason.EMPTY: "it holds nothing",
     Reason.NOT_GZIP: "it is neither gzip nor zstd, nor text that was unpacked",
@@ -85,6 +89,7 @@ _MEANINGS = {
     Reason.BROKEN_WRAPPING: "the JSON or CSV that its records are wrapped in is cut off, damaged or of another kind",
     Reason.NO_HEADER: "its first line is no flow-log header: if it has none, set sources[].format",
     Reason.BROKEN_PARQUET: "it is named .parquet and is not readable as Parquet",
+    Reason.FORMAT_CHANGED: "its flow log had another format before: see sources[].format_changes",
     Reason.VANISHED: "it was deleted between listing and reading",
     Reason.CHANGED: "it was overwritten between listing and reading",
     Reason.ACCESS_DENIED: "reading it is not allowed",

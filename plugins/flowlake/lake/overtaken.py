@@ -3,6 +3,9 @@
 An object that is overwritten gets a new arrival hour. `register` finds that out, and before it changes anything it
 writes down which hours held the object before. From then on every step of every run nearby works on the hull of its
 window and of the recorded hours before its end, until a marts gate has passed it (docs/adr/0012-overtaken-objects.md).
+
+An object whose copy was registered in a later hour, before its own hour was, makes that later hour such a one: it is
+recorded by the window that holds the original, and taken in by that window and by later ones (docs/adr/0028-copies.md).
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from flowlake.settings import Settings
 
 _FOUND = "register"
+_HOUR = timedelta(hours=1)
 
 REACH = timedelta(days=1)
 """How long after the window that found an overtaken hour other windows take it in. Where nobody repeats that window,
@@ -90,7 +94,10 @@ def record(settings: Settings, window: Window, found: Sequence[OvertakenHour]) -
 
 
 def recorded_hours(settings: Settings, window: Window) -> tuple[str, ...]:
-    """The recorded hours that concern a window, ascending; none where there is no lake yet."""
+    """The recorded hours that concern a window, ascending; none where there is no lake yet.
+
+    They lie before its end, or were recorded by a window that lies in it.
+    """
     if not lake_exists(settings):
         return ()
     with open_ledger(settings) as connection:
@@ -98,16 +105,17 @@ def recorded_hours(settings: Settings, window: Window) -> tuple[str, ...]:
             return ()
         rows = connection.execute(
             "select distinct arrival_hour from lake.ops.overtaken_hours "
-            "where coalesce(until_hour, arrival_hour) >= ? order by 1",
-            [format_hour(window.start - REACH)],
+            "where greatest(coalesce(until_hour, arrival_hour), arrival_hour) >= ? "
+            "and (arrival_hour < ? or (until_hour > ? and until_hour <= ?)) order by 1",
+            [format_hour(moment) for moment in (window.start - REACH, window.end, window.start, window.end)],
         ).fetchall()
     return tuple(hour for (hour,) in rows)
 
 
 def widened(window: Window, hours: Sequence[str]) -> Window:
-    """The hull of a window and of the hours that lie before its end."""
-    starts = [start for hour in hours if (start := parse_hour(hour)) < window.end]
-    return Window(min([window.start, *starts]), window.end)
+    """The hull of a window and of hours before or behind it."""
+    starts = [parse_hour(hour) for hour in hours]
+    return Window(min([window.start, *starts]), max([window.end, *(start + _HOUR for start in starts)]))
 
 
 def begin_again(settings: Settings, window: Window) -> None:

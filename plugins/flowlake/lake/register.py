@@ -7,21 +7,25 @@ and stops nothing. A source that cannot be listed stops everything, before anyth
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import re
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from flowlake.errors import FlowlakeError
+from flowlake.lake.contracts import Met, changes, difference, first_of, hold, read_contract, write_contract
+from flowlake.lake.copies import Content, Copies, content_id, find_copies, reach, read_contents, write_contents
 from flowlake.lake.footers import FOOTER_STEP, footer_length, inspect_parquet, parse_footer
 from flowlake.lake.gzips import FIRST_LINES_LIMIT, first_lines, inspect_text, unpack_start
 from flowlake.lake.layouts import folder_moment, stem
@@ -42,15 +46,16 @@ from flowlake.lake.storage import (
     SourceError,
     SourceMistake,
     Store,
+    is_listed,
     list_source,
     open_store,
     opened_problem,
     source_key,
 )
-from flowlake.lake.windows import Window
+from flowlake.lake.windows import Window, format_hour
 from flowlake.records.formats import KNOWN_FORMATS, Format, format_named, format_of, parse_header
 from flowlake.records.inference import guess_format
-from flowlake.settings import Settings, Source, Target
+from flowlake.settings import FormatChanges, Settings, Source, Target
 
 if TYPE_CHECKING:
     from flowlake.lake.glue import GlueTables
@@ -91,8 +96,9 @@ class RegisterReport:
     """What a registration found. `bytes` are those of the stored objects, `lines` count headers and blanks too.
 
     `window` is what was registered: the one that was asked for, or its hull with the hours that held objects before
-    they were overwritten (`overtaken`). `new_formats` are those that the lake met for the first time, AWS' defaults
-    apart; `missing` counts the objects whose rows are dropped because they are gone; `problems` are lines for people.
+    they were overwritten, or that count copies otherwise than they should by now (`overtaken`). `new_formats` are those
+    that the lake met for the first time, AWS' defaults apart; `missing` counts the objects whose rows are dropped
+    because they are gone; `problems` are lines for people.
     """
 
     window: Window
@@ -169,40 +175,71 @@ def register(
 ) -> RegisterReport:
     """Register the objects that arrived in the window, replacing what was registered of it.
 
-    Where objects were overwritten after they were registered, that is written down (`lake.overtaken`), and the hours
-    that held them before are registered with the window; `widen` is called with the window that they make.
+    Where objects were overwritten after they were registered, or came in another hour as well (`lake.copies`), that is
+    written down (`lake.overtaken`), and the hours that held them before are registered with the window; `widen` is
+    called with the window that they make.
 
     Raises SourceError when a source cannot be listed or read at all, and RegisterError when objects registered earlier
     are gone from their source and `accept_missing` is not set, for the rows read from them could not be made again.
     """
     started = time.monotonic()
     with _file_errors():
-        window, found, earlier, overtaken = _settle(
-            settings, window, s3_client, accept_missing=accept_missing, widen=widen
-        )
-        gone = found.gone(earlier)
-        tables = _tables(settings)
-        rows, formats = _inspect_all(settings, found, tables, progress)
-        _check_access(settings, rows)
-        gone |= earlier & {row.uri for row in rows if row.reason == Reason.VANISHED}
-        _guard(gone, accept_missing=accept_missing)
-        if earlier and (corrected := _corrected_hours(settings, window, rows)):
-            note_corrected(settings, corrected)
-        new_formats = _write(settings, window, rows, formats, tables)
+        asked, tables = window, _tables(settings)
+        known: dict[ListedObject, _Inspected] = {}
+        restated: dict[str, OvertakenHour] = {}
+        new_formats: list[str] = []
+        while True:
+            window, found, earlier, overtaken = _settle(settings, window, s3_client, widen)
+            _inspect_all(settings, found, tables, progress, known)
+            inspected = {item.listed.uri: known[item.listed] for item in found.items}
+            contracts = _contracts(settings, inspected)
+            inspected = {uri: _held_to(contracts, one) for uri, one in inspected.items()}
+            contents = _Contents(settings, window, found, inspected)
+            copies = contents.judge()
+            restated |= {hour: OvertakenHour(hour, len(uris), min(uris)) for hour, uris in copies.stale.items()}
+            if copies.stale:
+                widen(window := widened(window, list(copies.stale)))
+                continue
+            rows = [_counted(one.row, copies) for one in inspected.values()]
+            _check_access(settings, rows)
+            gone = found.gone(earlier) | (earlier & {row.uri for row in rows if row.reason == Reason.VANISHED})
+            gone -= contents.live_elsewhere(gone)
+            _guard(gone, accept_missing=accept_missing)
+            if again := restated | {hour.arrival_hour: hour for hour in overtaken}:
+                record(settings, asked, list(again.values()))
+            if earlier and (corrected := _corrected_hours(settings, window, rows)):
+                note_corrected(settings, corrected)
+            formats = {one.format.format_id: one.format for one in inspected.values() if one.format}
+            contents.write(rows)
+            for flow_log_id, (before, contract) in contracts.items():
+                if contract != before:
+                    write_contract(settings, flow_log_id, contract)
+            new_formats += _write(settings, window, rows, formats, tables)
+            # Beside this run another one may have registered a copy: whoever has written last sees both.
+            if settings.lake.catalog is None or contents.judge() == copies:
+                break
+        _drop_spooled(settings, [known[item.listed].row for item in found.items], rows)
     unknown = sorted({name for row in rows for name in row.unknown_fields})
     report = RegisterReport(
         window=window,
-        overtaken=tuple(hour.arrival_hour for hour in overtaken),
+        overtaken=tuple(sorted(again)),
         objects=len(rows),
         readable=sum(row.is_readable for row in rows),
         unreadable=sum(not row.is_readable for row in rows),
         bytes=sum(row.size for row in rows),
         unpacked_bytes=sum(row.unpacked_bytes or 0 for row in rows),
         lines=sum(row.line_count or 0 for row in rows),
-        new_formats=new_formats,
+        new_formats=tuple(new_formats),
         unknown_fields=tuple(unknown),
         missing=len(gone),
-        problems=(*found.problems, *_overtaken_problems(overtaken, window), *_problems(rows), *_gone_problem(gone)),
+        problems=(
+            *found.problems,
+            *_overtaken_problems(overtaken, "overwritten since", window),
+            *_overtaken_problems(restated.values(), "counted otherwise since a copy is known", window),
+            *_changed_formats(contracts, window),
+            *_problems(rows),
+            *_gone_problem(gone),
+        ),
         seconds=time.monotonic() - started,
     )
     log.info(
@@ -240,7 +277,7 @@ def plan(settings: Settings, window: Window, *, s3_client: S3ClientFactory | Non
     return Plan(
         window=window,
         flow_logs=tuple(_planned(items, peeks) for _, items in sorted(groups.items())),
-        problems=(*found.problems, *_problems(others)),
+        problems=(*found.problems, *_problems(others), *_same_names(found.items)),
         objects=len(found.items),
         bytes=sum(item.listed.size for item in found.items),
     )
@@ -319,31 +356,21 @@ def _settle(
     settings: Settings,
     window: Window,
     s3_client: S3ClientFactory | None,
-    *,
-    accept_missing: bool,
     widen: Callable[[Window], None],
 ) -> tuple[Window, _Finding, set[str], tuple[OvertakenHour, ...]]:
-    """The window that has to be registered, what it holds, what earlier registrations of it read, and overtaken hours.
-
-    Overtaken hours are written down before anything else, so that whoever is killed from here on leaves the fact to the
-    next run.
-    """
-    overtaken: tuple[OvertakenHour, ...] = ()
+    """The window to register, what it holds, what earlier registrations of it read, and overtaken hours."""
     while True:
         found = _find(settings, window, s3_client)
         hours = (*_hours_before(window, found), *window.hours)
         registered = dict(zip(hours, _each(settings, lambda hour: read_uris(settings, hour), hours), strict=True))
         earlier = {uri for hour in window.hours for uri, is_readable in registered[hour].items() if is_readable}
-        _guard(found.gone(earlier), accept_missing=accept_missing)
         held = {hour: _overtaken_uris(uris, hour, window, found) for hour, uris in registered.items()}
         now = tuple(OvertakenHour(hour, len(uris), min(uris)) for hour, uris in sorted(held.items()) if uris)
-        if now and now != overtaken:
-            record(settings, window, now)
         hull = widened(window, [hour.arrival_hour for hour in now])
         if hull == window:
             return window, found, earlier, now
         widen(hull)
-        window, overtaken = hull, now
+        window = hull
 
 
 def _hours_before(window: Window, found: _Finding) -> tuple[str, ...]:
@@ -420,27 +447,41 @@ def _tables(settings: Settings) -> GlueTables | None:
     return tables
 
 
+@dataclass(frozen=True)
+class _Inspected:
+    """The row of an object and the format of a text object.
+
+    Of an object that can be read: what it holds where that can be told from others (`lake.copies`), and its format in
+    the words of a contract (`lake.contracts`).
+    """
+
+    row: ObjectRow
+    format: Format | None = None
+    content_id: str | None = None
+    shape: str | None = None
+
+
 def _inspect_all(
-    settings: Settings, found: _Finding, tables: GlueTables | None, progress: Progress | None
-) -> tuple[list[ObjectRow], dict[str, Format]]:
-    rows: list[ObjectRow] = []
-    formats = {known.format_id: known for known in _known_formats()}
+    settings: Settings,
+    found: _Finding,
+    tables: GlueTables | None,
+    progress: Progress | None,
+    known: dict[ListedObject, _Inspected],
+) -> None:
+    """Inspect the objects that are not `known` yet, and make them known."""
     columns = tables.columns("parquet_records") if tables else {}
+    new = [item for item in found.items if item.listed not in known]
     with open_spool(settings, columns) as spool, ThreadPoolExecutor(_threads(settings)) as pool:
-        for row, format_ in pool.map(lambda item: _inspect(spool, item), found.items):
-            rows.append(row)
-            if format_ is not None:
-                formats[format_.format_id] = format_
+        for number, (item, inspected) in enumerate(zip(new, pool.map(partial(_inspect, spool), new), strict=True), 1):
+            known[item.listed] = inspected
             if progress is not None:
-                progress(len(rows), len(found.items))
+                progress(number, len(new))
         if tables is not None and isinstance(spool, AthenaSpool):
             seen = spool.columns.all()
             tables.add_columns("parquet_records", {name: seen[name] for name in sorted(seen.keys() - columns.keys())})
-    return rows, formats
 
 
 def _known_formats() -> Iterator[Format]:
-    # Always there, so that raw.formats can be read before the first object came.
     return (format_of(tuple(header.split(" "))) for header in KNOWN_FORMATS)
 
 
@@ -449,33 +490,29 @@ def _threads(settings: Settings) -> int:
     return max(cores, _S3_THREADS) if any(source.is_s3 for source in settings.sources) else cores
 
 
-def _inspect(spool: Spool, item: _Item) -> tuple[ObjectRow, Format | None]:
-    """The row of an object, and the format of a text object."""
+def _inspect(spool: Spool, item: _Item) -> _Inspected:
     listed = item.listed
     if listed.reason is not None or listed.name is None:
-        return _row(listed, listed.reason, listed.detail), None
+        return _Inspected(_row(listed, listed.reason, listed.detail))
     kind = listed.name.kind
     path = None
     try:
         path = spool.obtain(item.source, item.store, listed, kind)
         with opened_problem():
-            if kind is Kind.TEXT:
-                row, format_ = _text_row(spool, item, path)
-            else:
-                row, format_ = _parquet_row(spool, listed, path), None
+            inspected = _text_row(spool, item, path) if kind is Kind.TEXT else _parquet_row(spool, listed, path)
         if not item.source.is_s3:
             spool.obtain(item.source, item.store, listed, kind)  # still the file that was listed?
     except ObjectProblem as problem:
         if path is not None:
             spool.drop([path])
-        return _row(listed, problem.reason, problem.detail), None
+        return _Inspected(_row(listed, problem.reason, problem.detail))
     finally:
         if path is not None:
             spool.passed(path)
-    return row, format_
+    return inspected
 
 
-def _text_row(spool: Spool, item: _Item, path: Path) -> tuple[ObjectRow, Format]:
+def _text_row(spool: Spool, item: _Item, path: Path) -> _Inspected:
     listed = item.listed
     facts = inspect_text(path)
     if facts.unpacked_bytes == 0:
@@ -495,7 +532,15 @@ def _text_row(spool: Spool, item: _Item, path: Path) -> tuple[ObjectRow, Format]
         unpacked_bytes=facts.unpacked_bytes,
         unknown_fields=format_.unknown_fields,
     )
-    return row, format_
+    records = facts.line_count - facts.empty_line_count - (found.origin is _Origin.HEADER)
+    return _Inspected(row, format_, _content_id(row, facts.digest, records, format_.columns), format_.header)
+
+
+def _content_id(row: ObjectRow, digest: bytes, records: int, columns: Collection[str | None]) -> str | None:
+    """Of an object without records there is nothing to count twice."""
+    if records < 1 or row.flow_log_id is None:
+        return None
+    return content_id(row.flow_log_id, row.uri, digest, has_times="start" in columns)
 
 
 class _Origin(StrEnum):
@@ -548,12 +593,14 @@ def _excerpt(line: bytes, length: int) -> str:
     return shown(line[:length].decode("latin-1"))[:length]
 
 
-def _parquet_row(spool: Spool, listed: ListedObject, path: Path) -> ObjectRow:
+def _parquet_row(spool: Spool, listed: ListedObject, path: Path) -> _Inspected:
     from flowlake.lake.plain_parquet import copy_reason
 
     facts = inspect_parquet(path)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").digest()
     reason = copy_reason(path)
-    return replace(
+    row = replace(
         _row(listed, None, reason),
         read_path=spool.readable(listed, Kind.PARQUET, path, needs_copy=reason is not None),
         line_count=facts.rows,
@@ -561,6 +608,7 @@ def _parquet_row(spool: Spool, listed: ListedObject, path: Path) -> ObjectRow:
         unpacked_bytes=facts.unpacked_bytes,
         unknown_fields=facts.unknown_fields,
     )
+    return _Inspected(row, None, _content_id(row, digest, facts.rows, facts.columns), facts.format)
 
 
 def _row(listed: ListedObject, reason: Reason | None, detail: str | None = None) -> ObjectRow:
@@ -590,6 +638,151 @@ def _row(listed: ListedObject, reason: Reason | None, detail: str | None = None)
     )
 
 
+# --- contracts ---
+
+_Contracts = Mapping[str, tuple[Sequence[Met], Sequence[Met]]]
+"""The formats of each flow log as they were known, and with those that the window's objects have."""
+
+
+def _contracts(settings: Settings, inspected: Mapping[str, _Inspected]) -> _Contracts:
+    sources = {source.name: source for source in settings.sources}
+    found: dict[str, list[Met]] = defaultdict(list)
+    for uri, one in inspected.items():
+        if one.shape and one.row.flow_log_id and one.row.named_at:
+            met = Met(one.shape, f"{one.row.named_at:%Y-%m-%dT%H:%M}", uri, one.row.arrival_hour)
+            found[one.row.flow_log_id].append(met)
+
+    def accepts(uri: str) -> bool:
+        return sources[inspected[uri].row.source].format_changes is FormatChanges.ACCEPT
+
+    flow_logs = sorted(found)
+    known = _each(settings, lambda flow_log_id: read_contract(settings, flow_log_id), flow_logs)
+    return {
+        flow_log_id: (before, hold(before, found[flow_log_id], accepts))
+        for flow_log_id, before in zip(flow_logs, known, strict=True)
+    }
+
+
+def _held_to(contracts: _Contracts, one: _Inspected) -> _Inspected:
+    """The object as it is, or kept aside because its format is not accepted for its flow log."""
+    flow_log_id = one.row.flow_log_id
+    if one.shape is None or flow_log_id is None:
+        return one
+    _, contract = contracts[flow_log_id]
+    if any(met.is_accepted for met in contract if met.format == one.shape):
+        return one
+    return _Inspected(_unread(one.row, Reason.FORMAT_CHANGED, difference(first_of(contract).format, one.shape)))
+
+
+def _changed_formats(contracts: _Contracts, window: Window) -> list[str]:
+    return [
+        line
+        for flow_log_id, (before, contract) in contracts.items()
+        for line in changes(flow_log_id, before, contract, window.hours)
+    ]
+
+
+# --- copies ---
+
+
+@dataclass(frozen=True)
+class _Contents:
+    """What the objects of a window hold, beside what the hours around it hold."""
+
+    settings: Settings
+    window: Window
+    found: _Finding
+    inspected: Mapping[str, _Inspected]
+
+    def judge(self) -> Copies:
+        """Which objects are copies, by what is recorded of the hours around the window now."""
+        return find_copies(
+            self._of(one.row for one in self.inspected.values()),
+            self._around(),
+            reach=reach(self.settings),
+            end=format_hour(self.window.end),
+            lies_there=self._lies_there,
+        )
+
+    def live_elsewhere(self, gone: Collection[str]) -> set[str]:
+        """Those of the objects registered before and gone of which a copy is there."""
+        if not gone:
+            return set()
+        lying = {one.content_id for one in self.inspected.values()}
+        lying |= {item.content_id for item in self._around() if self._lies_there(item)}
+        return {item.uri for item in self._before() if item.uri in gone and item.content_id in lying}
+
+    def write(self, rows: Iterable[ObjectRow]) -> None:
+        """Write what the rows of the window hold."""
+        by_hour: dict[str, list[Content]] = defaultdict(list)
+        for item in self._of(rows):
+            by_hour[item.arrival_hour].append(item)
+        list(_each(self.settings, lambda hour: write_contents(self.settings, hour, by_hour[hour]), self.window.hours))
+
+    def _of(self, rows: Iterable[ObjectRow]) -> Iterator[Content]:
+        for row in rows:
+            if found := self.inspected[row.uri].content_id:
+                yield Content(row.uri, row.source, found, row.last_modified, row.arrival_hour, row.is_readable)
+
+    def _before(self) -> list[Content]:
+        found = _each(self.settings, lambda hour: read_contents(self.settings, hour), self.window.hours)
+        return [item for items in found for item in items]
+
+    def _around(self) -> list[Content]:
+        """What the hours around the window hold of what it holds now, or held when it was last registered."""
+        ids = {one.content_id for one in self.inspected.values() if one.content_id}
+        ids |= {item.content_id for item in self._before()}
+        if not ids:
+            return []
+        apart, this_hour = reach(self.settings), datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+        end = max(self.window.end, min(self.window.end + apart, this_hour))
+        hours = sorted({*Window(self.window.start - apart, end).hours} - {*self.window.hours})
+        found = _each(self.settings, lambda hour: read_contents(self.settings, hour, ids), hours)
+        return [item for items in found for item in items]
+
+    def _lies_there(self, item: Content) -> bool:
+        """Whether an object of an hour around the window is still what was registered of that hour.
+
+        One that is not listed for the window, because it is of another day, is taken to be.
+        """
+        hour = self.found.hours.get(item.uri)
+        if hour is not None:
+            return hour == item.arrival_hour
+        sources = (source for source in self.settings.sources if source.name == item.source)
+        return not any(is_listed(item.uri, self.window, source) for source in sources)
+
+
+def _counted(row: ObjectRow, copies: Copies) -> ObjectRow:
+    """The row as it is, or that of a copy: nothing of it is read or counted."""
+    original = copies.originals.get(row.uri)
+    return row if original is None else _unread(row, Reason.COPY, f"it holds what {shown(original)} holds")
+
+
+def _unread(row: ObjectRow, reason: Reason, detail: str) -> ObjectRow:
+    """The row of an object that could be read and is not to be."""
+    return replace(
+        row,
+        format_id=None,
+        read_path=None,
+        status=Status.UNREADABLE.value,
+        reason=reason.value,
+        detail=detail,
+        line_count=None,
+        empty_line_count=None,
+        line_bytes=None,
+        unpacked_bytes=None,
+        unknown_fields=(),
+    )
+
+
+def _drop_spooled(settings: Settings, inspected: Iterable[ObjectRow], rows: Iterable[ObjectRow]) -> None:
+    """Drop what was put into the spool of objects that could be read and are not to be."""
+    if settings.target is not Target.ATHENA:
+        unread = {row.uri for row in rows if not row.is_readable}
+        paths = (row.read_path for row in inspected if row.uri in unread)
+        Spool(settings.lake.spool).drop(Path(path) for path in paths if path)
+
+
 # --- writing ---
 
 
@@ -605,6 +798,8 @@ def _write(
     The ledger comes last because it is what says that an hour was registered. A table's partition is there before its
     first file and goes after its last one, so none is ever overlooked.
     """
+    # The known ones are always there, so that raw.formats can be read before the first object came.
+    formats = {known.format_id: known for known in _known_formats()} | formats
     new = [format_id for format_id, format_ in sorted(formats.items()) if write_format(settings, format_)]
     known = tables.add_partitions(window.hours, manifest_paths(rows)) if tables else None
     write_manifests(settings, window.hours, rows, known)
@@ -751,9 +946,27 @@ def _problems(rows: Iterable[ObjectRow]) -> list[str]:
     return problems
 
 
-def _overtaken_problems(overtaken: Sequence[OvertakenHour], window: Window) -> list[str]:
+def _same_names(items: Iterable[_Item]) -> list[str]:
+    """A line about objects that may be copies: what they hold is only known when they are unpacked."""
+    folders: dict[str, set[str]] = defaultdict(set)
+    more: list[str] = []
+    for item in items:
+        if item.listed.name is not None and item.listed.reason is None:
+            folder, _, name = stem(item.listed.uri).rpartition("/")
+            more += [item.listed.uri] if folders[name] else []
+            folders[name].add(folder)
+    if not more:
+        return []
+    have, they = ("has", "it holds") if len(more) == 1 else ("have", "they hold")
     return [
-        f"{count_of(hour.objects, 'object')} of {hour.arrival_hour} overwritten since, for example "
+        f"{count_of(len(more), 'object')} {have} the name of an object in another folder, and count once if {they} the "
+        f"same (for example {shown(min(more))})"
+    ]
+
+
+def _overtaken_problems(overtaken: Iterable[OvertakenHour], what: str, window: Window) -> list[str]:
+    return [
+        f"{count_of(hour.objects, 'object')} of {hour.arrival_hour} {what}, for example "
         f"{shown(hour.example)}: the hour is run again with {window}"
         for hour in overtaken
     ]

@@ -1,7 +1,8 @@
 """Find and fetch the objects of a window, in a folder or a bucket, without ever listing all of it.
 
 Accounts and regions are discovered folder by folder; below each region only the day folders of the window, and of the
-source's `lookback_days` before it, are listed. So the cost of an hour does not grow with history.
+source's `lookback_days` before it, are listed. So the cost of an hour does not grow with history. Only a source that
+says `layout: any` is listed whole, for its folders say nothing.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
@@ -21,6 +22,7 @@ from flowlake.lake.layouts import (
     HIVE_SERVICES,
     IS_HIVE_ACCOUNT,
     IS_HIVE_REGION,
+    IS_LIKE_A_NAME,
     IS_ORGANISATION,
     IS_PLAIN_ACCOUNT,
     IS_PLAIN_REGION,
@@ -29,11 +31,12 @@ from flowlake.lake.layouts import (
     day_folder,
     folder_moment,
     parse_key,
+    parse_name,
     stem,
 )
 from flowlake.lake.objects import ListedObject, ObjectProblem, Reason, shown
 from flowlake.lake.windows import Window, format_hour
-from flowlake.settings import Arrival, Settings, Source
+from flowlake.settings import Arrival, Layouts, Settings, Source
 
 if TYPE_CHECKING:
     from botocore.credentials import Credentials
@@ -106,7 +109,7 @@ class Listing:
 
     `arrived` are those whose arrival hour lies in the window; `hours` has the arrival hour of each that was listed on
     the way, by its uri; `deliveries` that of each delivery, whatever its ending, by its uri without that. `trees` are
-    the AWSLogs folders that were found.
+    the folders that were found to hold logs: those named AWSLogs, or the source itself where any layout is taken.
     """
 
     arrived: tuple[ListedObject, ...]
@@ -117,13 +120,11 @@ class Listing:
 
 def list_source(store: Store, source: Source, window: Window, *, key: str) -> Listing:
     """List what a source holds of a window, sorted by uri. `key` is the source's key path, for errors."""
-    trees = _trees(store, key)
-    days = _days(window, source.lookback_days)
-    with ThreadPoolExecutor(_LISTING_THREADS) as pool:
-        accounts = [account for tree in trees for account in _accounts(store, *tree)]
-        regions = _flat(pool.map(lambda account: _regions(store, account), accounts))
-        prefixes = sorted({prefix for region in regions for day in days for prefix in _day_prefix(store, region, day)})
-        found = _flat(pool.map(lambda prefix: list(store.objects(prefix)), prefixes))
+    if source.layout is Layouts.ANY:
+        trees: list[str] = [store.root]
+        found = [item for item in store.objects(store.root) if is_listed(item.key, window, source)]
+    else:
+        trees, found = _found_by_day(store, listed_days(window, source), key)
     listed = _each_delivery_once([_listed(store, source, item) for item in found])
     hours = frozenset(window.hours)
     arrived = sorted((item for item in listed if item.arrival_hour in hours), key=lambda item: item.uri)
@@ -131,8 +132,18 @@ def list_source(store: Store, source: Source, window: Window, *, key: str) -> Li
         arrived=tuple(arrived),
         hours={item.uri: item.arrival_hour for item in listed},
         deliveries={stem(item.uri): item.arrival_hour for item in listed if item.name is not None and not item.reason},
-        trees=tuple(tree for tree, _ in trees),
+        trees=tuple(trees),
     )
+
+
+def _found_by_day(store: Store, days: Sequence[date], key: str) -> tuple[list[str], list[Found]]:
+    """The AWSLogs folders, and what lies below them in the folders of these days."""
+    trees = _trees(store, key)
+    with ThreadPoolExecutor(_LISTING_THREADS) as pool:
+        accounts = [account for tree in trees for account in _accounts(store, *tree)]
+        regions = _flat(pool.map(lambda account: _regions(store, account), accounts))
+        prefixes = sorted({prefix for region in regions for day in days for prefix in _day_prefix(store, region, day)})
+        return [tree for tree, _ in trees], _flat(pool.map(lambda prefix: list(store.objects(prefix)), prefixes))
 
 
 def _each_delivery_once(listed: list[ListedObject]) -> list[ListedObject]:
@@ -235,14 +246,31 @@ def _day_prefix(store: Store, region: _Folder, day: date) -> list[str]:
     return [store.root] if store.root.startswith(prefix) else []
 
 
-def _days(window: Window, lookback_days: int) -> tuple[date, ...]:
+def listed_days(window: Window, source: Source) -> tuple[date, ...]:
+    """The days whose folders are listed for a window, ascending."""
     first = window.days[0]
-    return (*(first - timedelta(days=index) for index in range(lookback_days, 0, -1)), *window.days)
+    return (*(first - timedelta(days=index) for index in range(source.lookback_days, 0, -1)), *window.days)
+
+
+def is_listed(key: str, window: Window, source: Source) -> bool:
+    """Whether an object with this key, or uri, is looked at for a window.
+
+    The day is that of its folder or, where folders say nothing, that of its name, so that either way an object counts
+    in windows that begin up to `lookback_days` after it.
+    """
+    if source.layout is Layouts.ANY:
+        name = parse_name(key)
+        if name is None:
+            return IS_LIKE_A_NAME.search(key) is not None
+        moment: datetime | None = name.named_at
+    else:
+        moment = folder_moment(key)
+    return moment is not None and moment.date() in listed_days(window, source)
 
 
 def _listed(store: Store, source: Source, found: Found) -> ListedObject:
     uri = store.uri(found.key)
-    name = parse_key(found.key)
+    name = (parse_name if source.layout is Layouts.ANY else parse_key)(found.key)
     moment = found.last_modified
     if source.arrival is Arrival.OBJECT_NAME:
         # A foreign object has no time in its name; its folder is at least as stable.

@@ -177,14 +177,20 @@ def _object_checks(gates: Gates, window: Window, scope: tuple[Condition, ...]) -
             severity=gates.unreadable_objects,
             claim="every object that arrived could be read",
             says="{count} object{s} could not be read {where}, such as {row[uri]} ({row[reason]})",
-            expectation="ExpectColumnValuesToBeInSet",
-            arguments={"column": "status", "value_set": ["readable"]},
-            conditions=scope,
             # Nothing is missing of what lies there twice.
             failing=_sql(
-                "select * from @objects where $window and status <> 'readable' and reason is distinct from 'duplicate'",
+                "select * from @objects where $window and status <> 'readable'"
+                " and coalesce(reason, '') not in ('duplicate', 'copy')",
                 window=_all(scope),
             ),
+        ),
+        Check(
+            name="objects_came_once",
+            table="objects",
+            severity=Severity.WARN,
+            claim="no object holds what another one of its flow log holds",
+            says="{count} object{s} came twice and {were} counted once {where}, such as {row[uri]}: {row[detail]}",
+            failing=_sql("select * from @objects where $window and reason = 'copy'", window=_all(scope)),
         ),
         Check(
             name="object_fields_are_known",
