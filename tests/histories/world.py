@@ -3,7 +3,8 @@
 A third of the worlds are samples of the generator (real networks: NAT, several flow logs, late and broken objects) of
 which some objects are taken away and some come hours later. The others are made here, of few addresses and interfaces
 whose records contradict each other: what is learnt about an interface changes with every object, and the order in which
-it is learnt must not matter. In half of them a Transit Gateway logs beside the interfaces.
+it is learnt must not matter. In half of them a Transit Gateway logs beside the interfaces; in a third some objects lie
+there twice.
 """
 
 from __future__ import annotations
@@ -91,6 +92,9 @@ def make_world(seed: str) -> World:
         objects += [
             _maybe_overwritten(gateway, item) for item in gateway_objects(gateway, range(hours[0], hours[-1] + 1))
         ]
+    copier = random.Random(f"copies {seed}")  # noqa: S311 - a seed, not a secret
+    if copier.random() < 0.3:
+        objects += [_copied(copier, item) for item in objects if copier.random() < 0.2]
     came = {item.hour for item in objects} | {item.earlier.hour for item in objects if item.earlier}
     # An hour before the first object and one after the last one may be run too.
     first, last = min(came) - chance.randrange(2), max(came) + 1 + chance.randrange(2)
@@ -114,6 +118,12 @@ def sampled_world(spec: SampleSpec) -> World:
 
 def _overwritten(item: LogObject, hours: int, before: bytes) -> LogObject:
     return replace(item, arrived=item.arrived + hours * HOUR, earlier=replace(item, content=before))
+
+
+def _copied(chance: random.Random, item: LogObject) -> LogObject:
+    """What the object holds in the end, below another prefix and some hours before or after it."""
+    arrived = item.arrived + chance.choice([-HOUR, 60, 60, HOUR, 5 * HOUR])
+    return LogObject(f"copied/{item.key}", item.content, arrived)
 
 
 def _maybe_overwritten(chance: random.Random, item: LogObject) -> LogObject:
