@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,8 +16,11 @@ import pytest
 from pyarrow import parquet
 
 from flowlake.lake import register as register_module
+from flowlake.lake.gzips import TextFacts
+from flowlake.lake.ledger import open_ledger
 from flowlake.lake.manifests import read_objects
-from flowlake.lake.overtaken import recorded_hours, widened
+from flowlake.lake.objects import ObjectProblem, Reason
+from flowlake.lake.overtaken import OvertakenHour, ensure_table, record, recorded_hours, widened
 from flowlake.lake.register import RegisterError, RegisterReport, plan, register
 from flowlake.lake.windows import Window
 from flowlake.records.fields import V2_DEFAULT_HEADER
@@ -100,9 +104,12 @@ def test_copies_are_recorded_and_not_read(logs: Logs, hour: int) -> None:
         logs.put(key, hour, data, minute=20, packed=packed)
     report = register(logs.settings(), window(0, 2))
     assert logs.found() == {FIRST: None} | dict.fromkeys(COPIES, "copy")
+    before = dict(itertools.pairwise([str(original), *sorted(f"{logs.folder}/{key}" for key in COPIES)]))
+    told = {row.uri: row.detail for row in read_objects(logs.settings(), HOURS[hour]) or () if row.detail}
+    assert told == {copy: f"it holds what {one} holds" for one, copy in before.items()}
     for row in read_objects(logs.settings(), HOURS[hour]) or ():
         if row.uri != str(original):
-            assert (row.status, row.detail) == ("unreadable", f"it holds what {original} holds")
+            assert row.status == "unreadable"
             assert (row.read_path, row.format_id, row.line_count, row.unpacked_bytes) == (None, None, None, None)
     assert (report.readable, report.unreadable, report.lines) == (1, 6, 2)
     assert report.problems == (
@@ -114,16 +121,17 @@ def test_copies_are_recorded_and_not_read(logs: Logs, hour: int) -> None:
 
 
 def test_what_may_be_equal_by_chance_is_no_copy(logs: Logs) -> None:
-    """Only a header, with empty lines or not; records that say no time; the same text of two flow logs."""
+    """Only a header, with empty lines or not; records that say no time, or not whose; a text of two flow logs."""
     header = f"{V2_DEFAULT_HEADER}\n".encode()
-    texts = [header, header + b"\n\n", TIMELESS, header.rstrip()]
+    nobodys = b"start end action packets bytes\n1795176000 1795176060 ACCEPT 1 40\n"
+    texts = [header, header + b"\n\n", TIMELESS, nobodys, header.rstrip()]
     for number, text in enumerate(texts, 1):
         logs.put(f"one/{DAY}{name(f'fl-{number}')}", data=text)
         logs.put(f"one/{DAY}{name(f'fl-{number}', mark='ffffffff')}", data=text, minute=20)
     logs.put(f"one/{DAY}{name('fl-8')}")
     logs.put(f"one/{DAY}{name('fl-9')}")
     register(logs.settings(), window(0))
-    assert len(logs.found()) == 10
+    assert len(logs.found()) == 12
     assert set(logs.found().values()) == {None}
 
 
@@ -135,7 +143,8 @@ def test_without_times_the_same_name_is_the_same_delivery(logs: Logs) -> None:
 
 
 def test_copies_of_parquet_are_told_by_their_bytes(logs: Logs) -> None:
-    rows, others, none = ({"srcaddr": ["10.0.0.1"] * count, "start": [1795176000] * count} for count in (1, 2, 0))
+    cells = {"interface_id": ["eni-1"], "srcaddr": ["10.0.0.1"], "start": [1795176000]}
+    rows, others, none = ({column: cell * count for column, cell in cells.items()} for count in (1, 2, 0))
     for number, columns in enumerate((rows, rows, others, none, none)):
         sink = pa.BufferOutputStream()
         parquet.write_table(pa.table(columns), sink)
@@ -169,7 +178,9 @@ def test_a_later_hour_that_counts_a_copy_is_run_again_and_that_is_written_down(l
     register(logs.settings(), window(2))
     taken: list[str] = []
     report = register(logs.settings(), window(0), widen=lambda hull: taken.append(str(hull)))
-    assert (report.overtaken, str(report.window), taken) == ((HOURS[2],), str(window(0, 2)), [str(window(0, 2))])
+    # Both hours are written down: whoever shows the later one without the copy has to show what counts in its place.
+    assert report.overtaken == (HOURS[0], HOURS[2])
+    assert (str(report.window), taken) == (str(window(0, 2)), [str(window(0, 2))])
     assert report.problems[0] == (
         f"1 object of {HOURS[2]} counted otherwise since a copy is known, for example "
         f"{logs.folder}/two/{DAY}{name()}: the hour is run again with {window(0, 2)}"
@@ -178,11 +189,11 @@ def test_a_later_hour_that_counts_a_copy_is_run_again_and_that_is_written_down(l
     def works_on(asked: Window) -> str:
         return str(widened(asked, recorded_hours(logs.settings(), asked)))
 
-    # Every further step of this run, and whoever comes after it, takes that hour in; an hour between need not.
+    # Every further step of this run, and whoever comes after it, takes both in; an hour between not the later one.
     assert works_on(window(0)) == str(window(0, 2))
-    assert works_on(window(1)) == str(window(1))
-    assert works_on(window(2)) == str(window(2))
-    assert works_on(Window.parse("2026-11-21T12", "2026-11-21T13")) == "2026-11-20T14/2026-11-21T13"
+    assert works_on(window(1)) == str(window(0, 1))
+    assert works_on(window(2)) == str(window(0, 2))
+    assert works_on(Window.parse("2026-11-21T12", "2026-11-21T13")) == "2026-11-20T12/2026-11-21T13"
     assert works_on(Window.parse("2026-11-21T15", "2026-11-21T16")) == "2026-11-21T15/2026-11-21T16"
 
 
@@ -224,6 +235,52 @@ def test_an_object_that_is_moved_to_another_prefix_counts_there(logs: Logs) -> N
     report = register(logs.settings(), window(1))
     assert (report.overtaken, report.missing) == ((HOURS[0],), 0)
     assert logs.found() == logs.clean() == {moved: None}
+
+
+def test_a_kill_as_a_moved_object_is_taken_over_is_mended(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is gone is still known to lie elsewhere while the ledger names it."""
+    first = logs.put(FIRST)
+    register(logs.settings(), window(0))
+    first.unlink()
+    moved = f"two/{DAY}{name()}"
+    logs.put(moved, 1)
+
+    def die(*_: Any, **__: Any) -> None:
+        raise SystemExit
+
+    for dies_in in ("record", "write_manifests", "write_objects"):
+        with monkeypatch.context() as patch:
+            patch.setattr(register_module, dies_in, die)
+            with pytest.raises(SystemExit):
+                register(logs.settings(), window(1))
+    assert register(logs.settings(), window(1)).missing == 0
+    assert logs.found() == logs.clean() == {moved: None}
+
+
+def test_a_widened_run_that_finds_another_hour_is_found_by_its_next_step(logs: Logs) -> None:
+    register(logs.settings(), window(0))
+    settings = logs.settings()
+    with open_ledger(settings, read_only=False) as connection:
+        ensure_table(connection)
+    record(settings, window(0), [OvertakenHour(HOURS[1], 1, "a")])
+    record(settings, window(0, 1), [OvertakenHour(HOURS[2], 1, "b")])
+    assert recorded_hours(settings, window(0)) == HOURS[1:]
+
+
+def test_one_forbidden_object_beside_copies_stops_nothing(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
+    logs.put(FIRST)
+    logs.put(f"two/{DAY}{name()}", minute=20)
+    logs.put(f"two/{DAY}{name('fl-2')}")
+    inspect = register_module.inspect_text
+
+    def guarded(path: Path) -> TextFacts:
+        if "fl-2" in path.name:
+            raise ObjectProblem(Reason.ACCESS_DENIED)
+        return inspect(path)
+
+    monkeypatch.setattr(register_module, "inspect_text", guarded)
+    register(logs.settings(), window(0))
+    assert sorted(map(str, logs.found().values())) == ["None", "access_denied", "copy"]
 
 
 def test_a_copy_of_a_broken_object_counts(logs: Logs) -> None:
@@ -270,7 +327,7 @@ def test_two_registrations_at_once_find_each_other(logs: Logs, monkeypatch: pyte
     shared = replace(settings, lake=replace(settings.lake, catalog="postgresql://nobody@nowhere/none"))
     monkeypatch.setattr(register_module, "record", lambda *_: None)
     report: RegisterReport = register(shared, window(0))
-    assert (report.overtaken, str(report.window)) == ((HOURS[2],), str(window(0, 2)))
+    assert (report.overtaken, str(report.window)) == ((HOURS[0], HOURS[2]), str(window(0, 2)))
     assert logs.found() == logs.clean()
 
 

@@ -329,6 +329,17 @@ def test_on_athena_a_publication_replaces_what_a_killed_one_wrote_under_its_numb
     assert dict(table.columns) == {name: type_.replace("varchar", "string") for name, (type_, _) in COLUMNS.items()}
 
 
+def test_views_that_readers_cannot_read_are_moved_all_the_same(lake: Lake) -> None:
+    """Somebody has expired the version that they show: moving them is the cure."""
+    lake.put(ZERO, ("b", 9))
+    lake.note(NOON, ZERO)
+    lake.connection.execute("call ducklake_expire_snapshots('lake', older_than => now())")
+    with pytest.raises(duckdb.Error):
+        lake.connection.execute("from lake.flowlake.fct_edges")
+    assert lake.publish().restated == ()
+    assert lake.connection.execute("select packets from lake.flowlake.fct_edges").fetchall() == [(9,)]
+
+
 def test_words_count_each_hour_once_by_its_strongest_reason() -> None:
     one = Restatement("fct_edges", ZERO, Why.LATE, "r1", NOON, "2026-11-20T13", 1, 3, 300, 1, 4, 400)
     found = by_word([one, replace(one, table_name="fct_gateway_flows", why=Why.REPLAY), replace(one, event_hour=LATER)])

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from flowlake.lake.athena import AthenaLake
 from flowlake.lake.files import open_files
 from flowlake.lake.ledger import blocking_hours, open_ledger
-from flowlake.lake.publish import HoursBlock, Published, PublishedTable, PublishError, published_tables
+from flowlake.lake.publish import HoursBlock, Published, PublishedTable, PublishError, compared, published_tables
 from flowlake.lake.restatements import FORGET_NOTES, find_restated, read_notes, write_on_athena, written_on_athena
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ def publish(settings: Settings, manifest: Path) -> Published:
         raise HoursBlock(blocking)
     found = lake.glue_tables("flowlake")
     there = _queries(found)
-    restated = find_restated(settings, notes, {str(table["Name"]): _columns(table) for table in found})
+    columns = {str(table["Name"]): _columns(table) for table in found}
+    restated = compared(lambda: find_restated(settings, notes, columns))
     # What the killed one had begun to show is told by whoever ends it.
     ended = () if record.get("is_whole", True) else written_on_athena(settings, int(record["version"]))
     _require_own(lake, {table.name for table in tables}, set(record.get("names", ())))

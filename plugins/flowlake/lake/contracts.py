@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 CONTRACTS = "raw/contracts"
 
+_LONGEST = 1000
+"""How many characters of a format are told; the header of all 54 fields has 800."""
+
 PARQUET = "parquet: "
 """What the format of a Parquet object begins with; no header line does."""
 
@@ -85,14 +88,14 @@ def changes(flow_log_id: str, known: Sequence[Met], contract: Sequence[Met], hou
 
 
 def difference(old: str, new: str) -> str:
-    """What a format has that another one has not, in words; columns of Parquet one by one."""
+    """What a format has that another one has not, in words; columns of Parquet one by one. Cut at _LONGEST each."""
     if not (old.startswith(PARQUET) and new.startswith(PARQUET)):
-        return f"{shown(new)!r} instead of {shown(old)!r}"
+        return f"{shown(new)[:_LONGEST]!r} instead of {shown(old)[:_LONGEST]!r}"
     was, now = _columns(old), _columns(new)
     parts = [f"{name} is {now[name]} and was {was[name]}" for name in was if name in now and was[name] != now[name]]
     parts += [f"{name} is gone" for name in was if name not in now]
     parts += [f"{name} is new" for name in now if name not in was]
-    return shown(", ".join(parts))
+    return shown(", ".join(parts))[:_LONGEST]
 
 
 def _columns(format_: str) -> dict[str, str]:

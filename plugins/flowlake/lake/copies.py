@@ -52,21 +52,24 @@ class Content:
 class Copies:
     """Which objects of a window are copies, each with the one that counts; and what has to run again beyond the window.
 
-    `stale` are the objects, by their arrival hour outside the window, that count there and should not, or the reverse.
+    `originals` names of each copy the one that arrived before it. `stale` are the objects, by their arrival hour
+    outside the window, that count there and should not, or the reverse. `origins` are the window's objects that count
+    in the place of stale ones behind it, by hour: those hours belong together until both are validated.
     """
 
     originals: Mapping[str, str] = field(default_factory=dict)
     stale: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    origins: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
-def content_id(flow_log_id: str, uri: str, digest: bytes, *, has_times: bool) -> str:
+def content_id(flow_log_id: str, uri: str, digest: bytes, *, is_told_apart: bool) -> str:
     """What is the same for an object and for its copies alone.
 
-    Equal bytes of one flow log are the same delivery when each record says when it was; where none does, a host that
-    does the same every minute writes equal objects too: then the file's name, which AWS never repeats, has to be equal
-    as well.
+    Equal bytes of one flow log are the same delivery when each record says when it was and who logged it. Where it does
+    not, hosts that do the same every minute write equal objects too: then the file's name, which AWS never repeats, has
+    to be equal as well.
     """
-    name = "" if has_times else uri.rpartition("/")[2].partition(".")[0]
+    name = "" if is_told_apart else uri.rpartition("/")[2].partition(".")[0]
     return hashlib.sha256(f"{flow_log_id}/{name}/".encode() + digest).hexdigest()
 
 
@@ -104,21 +107,25 @@ def find_copies(
             left.append(item)
     originals: dict[str, str] = {}
     stale: dict[str, list[str]] = defaultdict(list)
+    origins: dict[str, list[str]] = defaultdict(list)
     for alike in groups.values():
         alike.sort(key=lambda item: item.order)
         original = before = alike[0]
         for item in alike:
             is_copy = item is not before and _apart(before, item) < reach
-            original, before = (original if is_copy else item), item
             if item.uri in here:
-                originals |= {item.uri: original.uri} if is_copy else {}
+                # The nearest one: the first of a long row may lie where only a larger window looks.
+                originals |= {item.uri: before.uri} if is_copy else {}
             elif item.arrival_hour >= end and item.is_read is is_copy:
                 stale[item.arrival_hour].append(item.uri)
+                if is_copy and original.uri in here:
+                    origins[original.arrival_hour].append(original.uri)
+            original, before = (original if is_copy else item), item
     for item in left:
         # What was moved counts where it lies now; what is merely gone is for its own hour to find.
         if any(one.uri in here and one.uri not in originals for one in groups[item.content_id]):
             stale[item.arrival_hour].append(item.uri)
-    return Copies(originals, stale)
+    return Copies(originals, stale, origins)
 
 
 def _apart(one: Content, other: Content) -> timedelta:

@@ -27,7 +27,7 @@ _FOLDERS = (
     r"year=[0-9]{4}/month=[0-9]{2}/day=[0-9]{2}/(?P<hive_hour>hour=[0-9]{2}/)?)"
 )
 _FILE = (
-    rf"(?P<account>{_ACCOUNT})_vpcflowlogs_(?P<region>{_REGION})_(?P<flow_log>fl-[0-9A-Za-z]+)_"
+    rf"(?P<account>{_ACCOUNT})_vpcflowlogs_(?P<region>{_REGION})_(?P<flow_log>fl-[0-9A-Za-z]{{1,64}})_"
     r"(?P<named_at>[0-9]{8}T[0-9]{4})Z_[0-9A-Za-z]+"
     r"(?:(?:\.log)?(?P<parquet>\.parquet)"
     r"|(?:(?:\.log|\.txt){1,2}|(?:\.log)?\.(?:jsonl?|csv))(?:\.(?:gz|gzip|zst|zstd))?)"

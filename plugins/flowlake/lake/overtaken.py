@@ -96,20 +96,26 @@ def record(settings: Settings, window: Window, found: Sequence[OvertakenHour]) -
 def recorded_hours(settings: Settings, window: Window) -> tuple[str, ...]:
     """The recorded hours that concern a window, ascending; none where there is no lake yet.
 
-    They lie before its end, or were recorded by a window that lies in it.
+    They lie before its end, or were recorded by a window that lies in it: or in the window and such hours, for a run
+    that was widened records with the window that it works on.
     """
     if not lake_exists(settings):
         return ()
     with open_ledger(settings) as connection:
         if not _exists(connection):
             return ()
-        rows = connection.execute(
-            "select distinct arrival_hour from lake.ops.overtaken_hours "
-            "where greatest(coalesce(until_hour, arrival_hour), arrival_hour) >= ? "
-            "and (arrival_hour < ? or (until_hour > ? and until_hour <= ?)) order by 1",
-            [format_hour(moment) for moment in (window.start - REACH, window.end, window.start, window.end)],
-        ).fetchall()
-    return tuple(hour for (hour,) in rows)
+        end = window.end
+        while True:
+            rows = connection.execute(
+                "select distinct arrival_hour from lake.ops.overtaken_hours "
+                "where greatest(coalesce(until_hour, arrival_hour), arrival_hour) >= ? "
+                "and (arrival_hour < ? or (until_hour > ? and until_hour <= ?)) order by 1",
+                [format_hour(moment) for moment in (window.start - REACH, end, window.start, end)],
+            ).fetchall()
+            hours = tuple(hour for (hour,) in rows)
+            if widened(window, hours).end <= end:
+                return hours
+            end = widened(window, hours).end
 
 
 def widened(window: Window, hours: Sequence[str]) -> Window:

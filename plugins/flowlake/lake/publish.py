@@ -7,6 +7,7 @@ nothing of it (docs/adr/0007-publishing.md). Nothing but `_move_pins` moves them
 from __future__ import annotations
 
 import json
+import logging
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     import duckdb
 
     from flowlake.settings import Settings
+
+log = logging.getLogger(__name__)
 
 SCHEMA = "flowlake"
 _NAME = re.compile(r"[a-z_][a-z0-9_]*\Z")
@@ -157,7 +160,7 @@ def publish(settings: Settings, manifest: Path) -> Published:
         _require_validated(connection)
         ensure_tables(settings, connection)
         notes = read_notes(connection)
-        restated = find_restated(settings, notes, _shown_columns(connection), connection)
+        restated = compared(lambda: find_restated(settings, notes, _shown_columns(connection), connection))
         now = datetime.now(UTC)
         gone = [f'drop view lake.{SCHEMA}."{name}"' for name, _ in _views(connection)]
 
@@ -173,6 +176,19 @@ def publish(settings: Settings, manifest: Path) -> Published:
 
         version = _move_pins(connection, statements)
     return Published(version, tables, restated)
+
+
+def compared(find: Callable[[], tuple[Restatement, ...]]) -> tuple[Restatement, ...]:
+    """What `find` tells; nothing where readers' own views cannot be read, which moving them mends."""
+    import duckdb
+
+    from flowlake.lake.athena import AthenaError
+
+    try:
+        return find()
+    except (duckdb.Error, AthenaError) as error:
+        log.warning("cannot tell which published hours change: %s", " ".join(str(error).split()))
+        return ()
 
 
 def follow_compaction(connection: duckdb.DuckDBPyConnection) -> int:

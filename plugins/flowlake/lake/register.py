@@ -187,6 +187,7 @@ def register(
         asked, tables = window, _tables(settings)
         known: dict[ListedObject, _Inspected] = {}
         restated: dict[str, OvertakenHour] = {}
+        origins: dict[str, OvertakenHour] = {}
         new_formats: list[str] = []
         while True:
             window, found, earlier, overtaken = _settle(settings, window, s3_client, widen)
@@ -196,21 +197,22 @@ def register(
             inspected = {uri: _held_to(contracts, one) for uri, one in inspected.items()}
             contents = _Contents(settings, window, found, inspected)
             copies = contents.judge()
-            restated |= {hour: OvertakenHour(hour, len(uris), min(uris)) for hour, uris in copies.stale.items()}
+            restated |= _as_overtaken(copies.stale)
+            origins |= _as_overtaken(copies.origins)
             if copies.stale:
                 widen(window := widened(window, list(copies.stale)))
                 continue
             rows = [_counted(one.row, copies) for one in inspected.values()]
-            _check_access(settings, rows)
-            gone = found.gone(earlier) | (earlier & {row.uri for row in rows if row.reason == Reason.VANISHED})
-            gone -= contents.live_elsewhere(gone)
+            _check_access(settings, [known[item.listed].row for item in found.items])
+            left = found.gone(earlier) | (earlier & {row.uri for row in rows if row.reason == Reason.VANISHED})
+            gone = left - contents.live_elsewhere(left)
             _guard(gone, accept_missing=accept_missing)
-            if again := restated | {hour.arrival_hour: hour for hour in overtaken}:
+            if again := origins | restated | {hour.arrival_hour: hour for hour in overtaken}:
                 record(settings, asked, list(again.values()))
             if earlier and (corrected := _corrected_hours(settings, window, rows)):
                 note_corrected(settings, corrected)
             formats = {one.format.format_id: one.format for one in inspected.values() if one.format}
-            contents.write(rows)
+            contents.write(rows, left)
             for flow_log_id, (before, contract) in contracts.items():
                 if contract != before:
                     write_contract(settings, flow_log_id, contract)
@@ -540,7 +542,8 @@ def _content_id(row: ObjectRow, digest: bytes, records: int, columns: Collection
     """Of an object without records there is nothing to count twice."""
     if records < 1 or row.flow_log_id is None:
         return None
-    return content_id(row.flow_log_id, row.uri, digest, has_times="start" in columns)
+    is_told_apart = "start" in columns and any(name in columns for name in ("interface_id", "tgw_attachment_id"))
+    return content_id(row.flow_log_id, row.uri, digest, is_told_apart=is_told_apart)
 
 
 class _Origin(StrEnum):
@@ -712,10 +715,13 @@ class _Contents:
         lying |= {item.content_id for item in self._around() if self._lies_there(item)}
         return {item.uri for item in self._before() if item.uri in gone and item.content_id in lying}
 
-    def write(self, rows: Iterable[ObjectRow]) -> None:
-        """Write what the rows of the window hold."""
+    def write(self, rows: Iterable[ObjectRow], left: Collection[str]) -> None:
+        """Write what the rows of the window hold; and what has left held, for as long as the ledger names it.
+
+        Who is killed before the ledger is written leaves a row of which the next run has to know that a copy is there.
+        """
         by_hour: dict[str, list[Content]] = defaultdict(list)
-        for item in self._of(rows):
+        for item in (*self._of(rows), *(item for item in self._before() if item.uri in left)):
             by_hour[item.arrival_hour].append(item)
         list(_each(self.settings, lambda hour: write_contents(self.settings, hour, by_hour[hour]), self.window.hours))
 
@@ -750,6 +756,10 @@ class _Contents:
             return hour == item.arrival_hour
         sources = (source for source in self.settings.sources if source.name == item.source)
         return not any(is_listed(item.uri, self.window, source) for source in sources)
+
+
+def _as_overtaken(hours: Mapping[str, Sequence[str]]) -> dict[str, OvertakenHour]:
+    return {hour: OvertakenHour(hour, len(uris), min(uris)) for hour, uris in hours.items()}
 
 
 def _counted(row: ObjectRow, copies: Copies) -> ObjectRow:

@@ -313,6 +313,9 @@ class _Messages:
 
     def _unmarked(self, line: bytes) -> str:
         """Before a quote the mark of UTF-8 would be a cell's first characters, and the quote another."""
+        # The parser bounds a cell, not how many a row has.
+        if len(line) > 2 * ROW_LIMIT:
+            raise _broken(f"a line has more than {2 * ROW_LIMIT} bytes")
         return (line.removeprefix(BOM_UTF8) if line.startswith(self._marked_header) else line).decode("latin-1")
 
 

@@ -356,7 +356,8 @@ class BackfillPublishOperator(_Stoppable):
             raise AirflowFailException(str(error)) from error
         done = context["ti"].xcom_pull(task_ids=WINDOWS_TASK)
         # Airflow gives the value of a single window by itself.
-        parts = [one["told"] for one in ([done] if isinstance(done, Mapping) else done)]
+        # A window that ran before an upgrade may have told nothing.
+        parts = [one["told"] for one in ([done] if isinstance(done, Mapping) else done) if "told" in one]
         whole = Window(Window.parse(*windows[0].split("/")).start, last.end)
         tell(context["outlet_events"], told_together(whole, [*parts, told(last, report.restated)]))
         return report_values(report)
