@@ -119,7 +119,8 @@ class Played:
         first, last = min(item.hour for item in objects), max(item.hour for item in objects)
         gone = text_object("gone", first * HOUR + 1200)
         gateways = gateway_objects(random.Random(5), range(first, last + 1))  # noqa: S311 - a seed, not a secret
-        mixed = MixedBucket(first).objects
+        # A folder with a control character in a key cannot be listed by Trino from moto: XML 1.0 has none.
+        mixed = [placed.object for placed in MixedBucket(first).placed if placed.reason != "unsafe_name"]
         self.put(*objects, *gateways, *mixed, *shared_samples((first + 1) * HOUR + 900), gone)
         self.windows = (window(first, first + 1), window(first, last + 1))
         duckdb = make_lake(self.folder / "duckdb", self.logs, {}, SETTINGS)

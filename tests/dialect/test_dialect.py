@@ -399,6 +399,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = Settings(sources=sources, lake=LakeSettings(folder / "lake"))
     report = register(settings, Window.parse("2026-11-20T12", "2026-11-20T13"))
     assert report.readable == 3, report.problems
+    (folder / "lake/dbt").mkdir()
     return folder / "lake"
 
 
@@ -410,7 +411,9 @@ def run_dbt(lake: Path, *arguments: str, **settings: str) -> subprocess.Complete
     environment = {**os.environ, "FLOWLAKE_LAKE_PATH": str(lake), "DO_NOT_TRACK": "1", **settings}
     for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"):
         environment.pop(name, None)
-    return subprocess.run(command, env=environment, cwd=lake, capture_output=True, text=True, check=False, timeout=120)
+    # Where dbt always works: from there the ledger's files have their paths.
+    home = lake / "dbt"
+    return subprocess.run(command, env=environment, cwd=home, capture_output=True, text=True, check=False, timeout=120)
 
 
 def compile_cases(lake: Path, target: str, settings: Mapping[str, str]) -> list[str]:
