@@ -265,7 +265,7 @@ class MixedBucket:
             "end": pa.array([time + 59 for time in times], pa.int64()),
             "action": pa.array(["ACCEPT"] * 3 + ["-", None]),
             "log_status": pa.array([*text["log-status"], "NODATA", "SKIPDATA"]),
-            "Field of 2027; --": pa.array(["x", None, HOSTILE, None, None]),
+            "field_of_2027": pa.array(["x", None, HOSTILE, None, None]),
         }
         sink = io.BytesIO()
         parquet.write_table(pa.table(columns), sink)
