@@ -26,3 +26,14 @@
         else 'protocol ' || cast({{ protocol }} as varchar)
     end
 {%- endmacro %}
+
+{#- How many hours of a day, as far as it has come, are not complete: what every report of days says of its rows. -#}
+{% macro incomplete_days() -%}
+    (
+        select
+            cast(event_hour as date) as event_date,
+            count(distinct case when status <> 'complete' then event_hour end) as incomplete_hours
+        from {{ ref("rpt_completeness") }}
+        group by 1
+    )
+{%- endmacro %}

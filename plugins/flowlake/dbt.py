@@ -66,6 +66,7 @@ def run_variables(settings: Settings) -> dict[str, object]:
         "internal_cidrs": list(settings.internal_cidrs),
         "overlapping_cidrs": list(settings.overlapping_cidrs),
         "device_names": dict(settings.device_names),
+        "retired_flow_logs": list(settings.gates.retired_flow_logs),
     }
 
 

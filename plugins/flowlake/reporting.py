@@ -105,6 +105,15 @@ class _Lake:
             hours=self._arrivals,
         )
 
+    def incomplete(self) -> list[tuple[Any, ...]]:
+        """Per event hour of the window that is not complete: the hour, flow logs that are open, and that are silent."""
+        return self._fetch(
+            "select event_hour, count(*) filter (where status = 'open'), count(*) filter (where status = 'silent') "
+            "from rpt_completeness where status <> 'complete' and event_hour in (select unnest($events)) "
+            "group by 1 order by 1",
+            events=self._events,
+        )
+
     def unreadable(self) -> list[tuple[Any, ...]]:
         """Per flow log (none for a foreign object) and reason: the objects that could not be read."""
         return self._fetch(
@@ -248,6 +257,19 @@ def _arrivals(lake: _Lake, console: Console) -> None:
             whole=("flow log", "region"),
         ),
     )
+    if hours := lake.incomplete():
+        said = [
+            f"{hour:%Y-%m-%dT%H} ("
+            + ", ".join(
+                f"{counted(number, 'flow log')} {status}"
+                for number, status in ((waiting, "open"), (silent, "silent"))
+                if number
+            )
+            + ")"
+            for hour, waiting, silent in hours[-TOP:]
+        ]
+        more = f"{len(hours) - len(said)} earlier ones and " if len(hours) > len(said) else ""
+        console.print(Text(f"hours that are not complete (rpt_completeness): {more}{', '.join(said)}"))
     reasons: dict[str | None, Counter[str]] = {}
     for flow_log, reason, count in lake.unreadable():
         reasons.setdefault(flow_log, Counter())[str(reason)] += count

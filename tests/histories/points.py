@@ -41,6 +41,7 @@ MODELS_MARTS = (
     "dim_devices",
     "int_hours__restated",
     "fct_edges",
+    "fct_interface_hours",
     "rpt_pairs_hourly",
     "rpt_talkers_hourly",
 )

@@ -312,6 +312,26 @@ GATEWAYS = Group(
     ),
 )
 
+HOURS = Group(
+    "hours",
+    Layer.MARTS,
+    (
+        Case(
+            "interface_hours_equal_partials",
+            breaks=(
+                "update ops.fct_interface_hours set nodata_records = nodata_records + 1"
+                " where flow_log_id = 'fl-bbbb2222'",
+            ),
+            says="between fct_interface_hours and what was logged",
+        ),
+        Case(
+            "flow_log_hours_equal_partials",
+            breaks=("delete from ops.fct_flow_log_hours where flow_log_id = 'fl-aaaa1111'",),
+            says="such as fl-aaaa1111: 0 records, logged 1,499",
+        ),
+    ),
+)
+
 HOLE = Group(
     "hole",
     Layer.MARTS,
@@ -395,6 +415,7 @@ GROUPS = (
     EDGES,
     SUMS,
     GATEWAYS,
+    HOURS,
     HOLE,
     NOT_RESTATED,
     DIMENSIONS,

@@ -103,7 +103,7 @@ select arrival_hour, event_hour, flow_log_id, tgw_id, tgw_attachment_id as attac
     srcaddr as src_address, dstaddr as dst_address, protocol, dstport as service_port, 'client' as src_role,
     count(*) as flows, sum(packets)::bigint as packets, sum(bytes)::bigint as bytes,
     sum(packets_lost_no_route)::bigint as packets_lost_no_route, 0::bigint as packets_lost_blackhole,
-    0::bigint as packets_lost_mtu_exceeded, 0::bigint as packets_lost_ttl_expired
+    0::bigint as packets_lost_mtu_exceeded, 0::bigint as packets_lost_ttl_expired, 0::bigint as skipdata_records
 from staging.stg_flow_logs__lines where is_gateway group by all;
 
 create table intermediate.int_coverage__partials as
@@ -144,6 +144,22 @@ select event_hour, packets, bytes from core.fct_edges where is_counted and actio
 create view marts.rpt_rejected_sources_hourly as from marts.rpt_rejected_ports_hourly;
 create view marts.rpt_rejected_quarter_hourly as from marts.rpt_rejected_ports_hourly;
 create view marts.rpt_gateway_flows as from core.fct_gateway_flows where is_counted;
+
+create table ops.fct_interface_hours as
+select event_hour, interface_id, flow_log_id, sum(accepted_records)::bigint as accepted_records,
+    sum(rejected_records)::bigint as rejected_records, sum(nodata_records)::bigint as nodata_records,
+    sum(skipdata_records)::bigint as skipdata_records
+from intermediate.int_coverage__partials group by all;
+
+create table ops.fct_flow_log_hours as
+select event_hour, flow_log_id, sum(records)::bigint as records, sum(nodata_records)::bigint as nodata_records,
+    0::bigint as skipdata_records
+from (
+    select event_hour, flow_log_id, accepted_records + rejected_records as records, nodata_records
+    from ops.fct_interface_hours
+    union all
+    select event_hour, flow_log_id, flows, 0 from intermediate.int_gateway_flows__partials
+) group by all;
 
 create table core.dim_devices as
 select device_id, device_id as address, device_type, 'internal' as scope, null::varchar as name,

@@ -57,6 +57,12 @@ create table lake.core.fct_edges as from (values
 ) as t (event_hour, src_device_id, dst_device_id, protocol, service_port, src_role, action, flows, packets, bytes,
     is_counted);
 
+create table lake.ops.rpt_completeness as from (values
+    (timestamp '2026-11-20 11:00', 'fl-1', 'open'), (timestamp '2026-11-20 12:00', 'fl-1', 'open'),
+    (timestamp '2026-11-20 12:00', 'fl-2', 'silent'), (timestamp '2026-11-20 12:00', 'fl-3', 'silent'),
+    (timestamp '2026-11-20 12:00', 'fl-4', 'complete')
+) as t (event_hour, flow_log_id, status);
+
 create table lake.core.dim_devices as from (values
     ('10.0.0.1', 'web' || chr(27) || '[2J[red]', 'internal', null), ('10.0.0.2', 'db', 'internal', null),
     ('198.51.100.9', null, 'external', 'S3')
@@ -75,7 +81,8 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     with connect(settings, read_only=False) as connection:
         connection.execute(LAKE)
         (version,) = connection.execute("select max(snapshot_id) from ducklake_snapshots('lake')").fetchone() or (0,)
-        for schema, table in (("core", "fct_edges"), ("core", "dim_devices"), ("ops", "fct_coverage")):
+        tables = (("core", "fct_edges"), ("core", "dim_devices"), ("ops", "fct_coverage"), ("ops", "rpt_completeness"))
+        for schema, table in tables:
             connection.execute(
                 f"create view lake.flowlake.{table} as select * from {schema}.{table} at (version => {int(version)})"
             )
@@ -97,6 +104,8 @@ def test_it_says_what_arrived_and_what_is_missing(settings: Settings) -> None:
     assert "fl-2 us-west-2 0 0 0 0 0 0 0 1" in text
     assert "unread: fl-1: truncated" in text
     assert "unread: of no flow log: not a flow log" in text
+    assert "not complete (rpt_completeness): 2026-11-20T12 (1 flow log open, 2 flow logs silent)" in text
+    assert "2026-11-20T11" not in text
 
 
 def test_it_compares_a_plain_sum_with_what_moved(settings: Settings) -> None:

@@ -16,28 +16,14 @@ with
         where addresses.own_address is not null
     ),
 
-    -- Per interface, hour and flow log: whether it speaks for accepted and for rejected packets. Where several flow
-    -- logs log one interface, one of them speaks, so that its packets count once.
+    -- Per interface, hour and flow log: whether it speaks for accepted and for rejected packets.
     voices as (
         select
             coverage.event_hour,
             coverage.interface_id,
             coverage.flow_log_id,
-            flow_logs.logs_accept
-            and row_number() over (
-                partition by coverage.event_hour, coverage.interface_id
-                order by case when flow_logs.logs_accept then 0 else 1 end, coverage.flow_log_id
-            )
-            = 1 as speaks_for_accept,
-            flow_logs.logs_reject
-            and row_number() over (
-                partition by coverage.event_hour, coverage.interface_id
-                order by
-                    case when flow_logs.logs_reject then 0 else 1 end,
-                    case when flow_logs.logs_accept then 0 else 1 end,
-                    coverage.flow_log_id
-            )
-            = 1 as speaks_for_reject,
+            {{ speaks_for("accept", "coverage", "flow_logs") }} as speaks_for_accept,
+            {{ speaks_for("reject", "coverage", "flow_logs") }} as speaks_for_reject,
             coverage.has_skipdata,
             own.one_device_id,
             own.other_device_id

@@ -17,12 +17,14 @@ with
     )
 
 select
-    event_date,
-    src_device_id,
-    count(*) filter (where packets > rejected_packets) as recipients,
+    daily.event_date,
+    daily.src_device_id,
+    count(*) filter (where daily.packets > daily.rejected_packets) as recipients,
     count(*) as targets,
-    cast(sum(packets - rejected_packets) as bigint) as packets,
-    cast(sum(bytes - rejected_bytes) as bigint) as bytes,
-    cast(sum(rejected_packets) as bigint) as rejected_packets
+    cast(sum(daily.packets - daily.rejected_packets) as bigint) as packets,
+    cast(sum(daily.bytes - daily.rejected_bytes) as bigint) as bytes,
+    cast(sum(daily.rejected_packets) as bigint) as rejected_packets,
+    coalesce(max(days.incomplete_hours), 0) as incomplete_hours
 from daily
+left join {{ incomplete_days() }} as days on daily.event_date = days.event_date
 group by 1, 2

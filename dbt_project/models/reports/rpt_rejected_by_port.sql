@@ -19,13 +19,17 @@ with
     )
 
 select
-    event_date,
-    row_number() over (partition by event_date order by bytes desc, protocol, dst_port nulls last) as place,
-    protocol,
-    {{ protocol_name("protocol") }} as protocol_name,
-    dst_port,
-    service,
-    cast(bytes as bigint) as bytes,
-    cast(packets as bigint) as packets,
-    cast(flows as bigint) as flows
+    daily.event_date,
+    row_number() over (
+        partition by daily.event_date order by daily.bytes desc, daily.protocol, daily.dst_port nulls last
+    ) as place,
+    daily.protocol,
+    {{ protocol_name("daily.protocol") }} as protocol_name,
+    daily.dst_port,
+    daily.service,
+    cast(daily.bytes as bigint) as bytes,
+    cast(daily.packets as bigint) as packets,
+    cast(daily.flows as bigint) as flows,
+    coalesce(days.incomplete_hours, 0) as incomplete_hours
 from daily
+left join {{ incomplete_days() }} as days on daily.event_date = days.event_date

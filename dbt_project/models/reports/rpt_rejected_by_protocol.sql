@@ -15,11 +15,13 @@ with
     )
 
 select
-    event_date,
-    row_number() over (partition by event_date order by packets desc, protocol) as place,
-    protocol,
-    {{ protocol_name("protocol") }} as protocol_name,
-    cast(packets as bigint) as packets,
-    cast(bytes as bigint) as bytes,
-    cast(flows as bigint) as flows
+    daily.event_date,
+    row_number() over (partition by daily.event_date order by daily.packets desc, daily.protocol) as place,
+    daily.protocol,
+    {{ protocol_name("daily.protocol") }} as protocol_name,
+    cast(daily.packets as bigint) as packets,
+    cast(daily.bytes as bigint) as bytes,
+    cast(daily.flows as bigint) as flows,
+    coalesce(days.incomplete_hours, 0) as incomplete_hours
 from daily
+left join {{ incomplete_days() }} as days on daily.event_date = days.event_date

@@ -32,12 +32,14 @@ with
     )
 
 select
-    event_date,
-    action,
-    cast(edges as bigint) as edges,
+    spread.event_date,
+    spread.action,
+    cast(spread.edges as bigint) as edges,
     -- Null where all edges are alike; what is less than 10^-12 of the squares is the rounding of a double.
     case
         when packets_variance > 1e-12 * packets_squared and bytes_variance > 1e-12 * bytes_squared
         then greatest(-1e0, least(1e0, covariance / sqrt(packets_variance * bytes_variance)))
-    end as correlation
+    end as correlation,
+    coalesce(days.incomplete_hours, 0) as incomplete_hours
 from spread
+left join {{ incomplete_days() }} as days on spread.event_date = days.event_date

@@ -39,6 +39,8 @@ TABLES: Mapping[Layer, Mapping[str, str]] = {
         "fct_gateway_flows": "core",
         "dim_devices": "core",
         "dim_interfaces": "core",
+        "fct_flow_log_hours": "ops",
+        "fct_interface_hours": "ops",
     },
 }
 """The lake's tables that a layer's checks read, with their schemas; the staging checks also read `objects` (raw)."""
@@ -163,6 +165,7 @@ def marts_checks(
         *_edge_key_checks(hours),
         *_edge_sum_checks(_arrival_scope(window), hours),
         *_gateway_checks(_arrival_scope(window), hours),
+        *_hour_checks(hours),
         *_dimension_checks(),
         *(_report_totals_check(total, hours) for total in totals),
     )
@@ -900,6 +903,66 @@ def _differing_sums(by: str, staged: str, found: str) -> str:
         staged=staged,
         found=found,
         differs=" or ".join(f"staged_{name} <> {name}" for name in _GATEWAY_SUMS),
+    )
+
+
+def _hour_checks(hours: str) -> tuple[Check, ...]:
+    """Of the coverage by event hour: all that was logged for an hour stands in it, and once."""
+    logged = """
+        select
+            event_hour, flow_log_id, accepted_records + rejected_records as records, nodata_records, skipdata_records
+        from @int_coverage__partials
+        where $hours
+    """
+    # A row of no flows stands for the records of nothing that an attachment logged.
+    through_gateways = """
+        select
+            event_hour, flow_log_id, flows,
+            case when flows = 0 and skipdata_records = 0 then 1 else 0 end, skipdata_records
+        from @int_gateway_flows__partials
+        where $hours
+    """
+    return tuple(
+        Check(
+            name=f"{table.removeprefix('fct_')}_equal_partials",
+            table=table,
+            severity=Severity.ERROR,
+            claim=f"the records of a flow log and hour of {table} are those that were logged",
+            says=f"{{count}} hour{{s}} of a flow log {{differ}} between {table} and what was logged {{where}}, such as"
+            " {row[flow_log_id]}: {row[records]:,} records, logged {row[logged_records]:,}",
+            failing=_sql(
+                """
+                select *
+                from (
+                    select
+                        event_hour, flow_log_id,
+                        sum(logged_records) as logged_records, sum(logged_nodata) as logged_nodata,
+                        sum(logged_skipdata) as logged_skipdata,
+                        sum(records) as records, sum(nodata) as nodata, sum(skipdata) as skipdata
+                    from (
+                        select
+                            event_hour, flow_log_id, records as logged_records, nodata_records as logged_nodata,
+                            skipdata_records as logged_skipdata, 0 as records, 0 as nodata, 0 as skipdata
+                        from ($logged) as logged
+                        union all
+                        select event_hour, flow_log_id, 0, 0, 0, $records, nodata_records, skipdata_records
+                        from @$table
+                        where $hours
+                    ) as sides
+                    group by event_hour, flow_log_id
+                ) as sums
+                where logged_records <> records or logged_nodata <> nodata or logged_skipdata <> skipdata
+                """,
+                table=table,
+                hours=hours,
+                logged=_sql(source, hours=hours),
+                records=records,
+            ),
+        )
+        for table, records, source in (
+            ("fct_interface_hours", "accepted_records + rejected_records", logged),
+            ("fct_flow_log_hours", "records", f"{logged} union all {through_gateways}"),
+        )
     )
 
 

@@ -1,0 +1,126 @@
+-- One row per flow log and event hour from its first delivery on: whether all that usually comes of the hour has come.
+{{ config(materialized="report_view", meta={"published": "view"}) }}
+
+with
+
+    arrivals as (
+        select flow_log_id, account_id, region, {{ hour_to_timestamp("arrival_hour") }} as arrived_at
+        from {{ ref("fct_coverage") }}
+    ),
+
+    flow_logs as (
+        select flow_log_id, min(account_id) as account_id, min(region) as region, min(arrived_at) as first_arrived_at
+        from arrivals
+        group by 1
+    ),
+
+    -- Hours that were run one after the other are all as far from their places.
+    places as (
+        select
+            flow_log_id,
+            arrived_at,
+            date_diff('hour', timestamp '2000-01-01 00:00:00', arrived_at)
+            - row_number() over (partition by flow_log_id order by arrived_at) as stretch
+        from arrivals
+    ),
+
+    reached as (
+        select flow_log_id, arrived_at, min(arrived_at) over (partition by flow_log_id, stretch) as run_since
+        from places
+    ),
+
+    -- The delays of the day's hours and of those of the week before it: how many hours kept to which.
+    delays as (
+        select
+            hours.flow_log_id,
+            cast(cast(hours.event_hour as date) + days.distance * interval '1' day as date) as event_date,
+            hours.delay_hours,
+            count(*) as hours
+        from {{ ref("fct_flow_log_hours") }} as hours
+        cross join (values (0), (1), (2), (3), (4), (5), (6), (7)) as days(distance)
+        group by 1, 2, 3
+    ),
+
+    ranked as (
+        select
+            flow_log_id,
+            event_date,
+            delay_hours,
+            sum(hours) over (
+                partition by flow_log_id, event_date
+                order by delay_hours
+                rows between unbounded preceding and current row
+            ) as hours_within,
+            sum(hours) over (partition by flow_log_id, event_date) as hours
+        from delays
+    ),
+
+    -- What 19 of 20 hours kept to. Never less than the hour after, in which an hour's last records come, nor more than
+    -- a day: history that is copied in one go took as long as it is old.
+    usual as (
+        select
+            flow_log_id,
+            event_date,
+            least(greatest(min(case when 20 * hours_within >= 19 * hours then delay_hours end), 1), 24) as delay_hours
+        from ranked
+        group by 1, 2
+    ),
+
+    expected as (
+        select flow_log_id, arrived_at as event_hour
+        from arrivals
+        union
+        select flow_log_id, event_hour
+        from {{ ref("fct_flow_log_hours") }}
+    ),
+
+    awaited as (
+        select
+            expected.flow_log_id,
+            expected.event_hour,
+            flow_logs.account_id,
+            flow_logs.region,
+            flow_logs.first_arrived_at,
+            coalesce(usual.delay_hours, 1) as delay_hours,
+            expected.event_hour + coalesce(usual.delay_hours, 1) * interval '1' hour as awaited_until
+        from expected
+        inner join flow_logs on expected.flow_log_id = flow_logs.flow_log_id
+        left join
+            usual on expected.flow_log_id = usual.flow_log_id and cast(expected.event_hour as date) = usual.event_date
+    )
+
+select
+    awaited.event_hour,
+    awaited.flow_log_id,
+    awaited.account_id,
+    awaited.region,
+    case
+        -- Every arrival hour from the event hour on, or from the flow log's first, to the last that is waited for.
+        when
+            coalesce(
+                reached.run_since <= greatest(awaited.event_hour, awaited.first_arrived_at),
+                awaited.awaited_until < awaited.first_arrived_at
+            )
+        then case when told.event_hour is null then 'silent' else 'complete' end
+        else 'open'
+    end as status,
+    coalesce(told.interfaces, 0) as interfaces,
+    coalesce(told.records, 0) as records,
+    coalesce(told.nodata_records, 0) as nodata_records,
+    coalesce(told.skipdata_records, 0) as skipdata_records,
+    coalesce(told.late_records, 0) as late_records,
+    awaited.delay_hours as usual_delay_hours,
+    awaited.awaited_until + interval '1' hour as complete_at
+from awaited
+left join
+    {{ ref("fct_flow_log_hours") }} as told
+    on awaited.flow_log_id = told.flow_log_id
+    and awaited.event_hour = told.event_hour
+left join reached on awaited.flow_log_id = reached.flow_log_id and awaited.awaited_until = reached.arrived_at
+where
+    told.event_hour is not null
+    or awaited.flow_log_id not in (
+        {%- for flow_log in [""] + var("retired_flow_logs") -%}
+            {{ text_literal(flow_log) }}{{ ", " if not loop.last }}
+        {%- endfor -%}
+    )
