@@ -96,6 +96,33 @@ def test_coverage_adds_up_by_flow_log_and_says_what_is_late_or_silent(mixed: Mix
     assert {flow_log for (flow_log,) in silent} == expected.keys() - talked
 
 
+def test_completeness_stands_beside_the_numbers(mixed: Mixed) -> None:
+    flow_logs = {placed.flow_log for placed in mixed.bucket.placed if placed.flow_log}
+    first, second = (datetime.fromtimestamp((FIRST_HOUR + hour) * HOUR, UTC).replace(tzinfo=None) for hour in (0, 1))
+    found = mixed.lake.rows("select event_hour, flow_log_id, status from flowlake.rpt_completeness")
+    # The last records of an hour come in the next one, which was run after the first hour and not after the second.
+    assert Counter(found) == Counter(
+        (hour, flow_log, status) for hour, status in ((first, "complete"), (second, "open")) for flow_log in flow_logs
+    )
+    days = mixed.lake.rows("select distinct event_date, incomplete_hours from flowlake.rpt_top_talkers")
+    assert days == [(first.date(), 1)]
+    hours = mixed.lake.rows(
+        "select event_hour, accepted_records, rejected_records, nodata_records, skipdata_records, status "
+        "from flowlake.fct_interface_hours where flow_log_id = 'fl-mixed01'"
+    )
+    assert hours == [(first, 5, 0, 1, 1, "traffic")]
+    # Three flow logs log what network 1 sends, one of them NODATA alone.
+    doubled = mixed.lake.rows(
+        "select interface_id, flow_log_id, flow_logs, records, counted_records from flowlake.rpt_double_subscriptions "
+        "order by 2"
+    )
+    assert doubled == [
+        (interface(1), "fl-mixed01", 3, 5, 5),
+        (interface(1), "fl-mixed09", 3, 5, 0),
+        (interface(1), "fl-mixed10", 3, 0, 0),
+    ]
+
+
 def test_each_packet_counts_once(mixed: Mixed) -> None:
     rows = mixed.lake.rows(
         "select src_device_id, sum(flows), sum(packets), sum(bytes) from flowlake.fct_edges where is_counted group by 1"

@@ -197,6 +197,15 @@ def test_a_later_hour_that_counts_a_copy_is_run_again_and_that_is_written_down(l
     assert works_on(Window.parse("2026-11-21T15", "2026-11-21T16")) == "2026-11-21T15/2026-11-21T16"
 
 
+def test_an_hour_that_counted_a_copy_is_written_down_also_when_it_runs_with_that_of_the_first(logs: Logs) -> None:
+    put_copies(logs)
+    assert register(logs.settings(), window(1)).overtaken == ()
+    report = register(logs.settings(), window(0, 2))
+    # Its tables hold what it brought: they are brought up to date only where it is known to be overtaken.
+    assert (report.overtaken, str(report.window)) == ((HOURS[0], HOURS[1]), str(window(0, 2)))
+    assert register(logs.settings(), window(0, 2)).overtaken == ()
+
+
 def test_the_copy_counts_when_the_first_was_removed(logs: Logs) -> None:
     first = logs.put(FIRST)
     second = f"one/archive/{DAY}{name()}"

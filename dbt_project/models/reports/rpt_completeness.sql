@@ -1,4 +1,5 @@
--- One row per flow log and event hour from its first delivery on: whether all that usually comes of the hour has come.
+-- One row per flow log and event hour from the first on that it told of: whether all that usually comes of the hour has
+-- come.
 {{ config(materialized="report_view", meta={"published": "view"}) }}
 
 with
@@ -67,8 +68,14 @@ with
     ),
 
     expected as (
-        select flow_log_id, arrived_at as event_hour
+        select arrivals.flow_log_id, arrivals.arrived_at as event_hour
         from arrivals
+        inner join
+            (
+                select flow_log_id, min(event_hour) as first_event_hour from {{ ref("fct_flow_log_hours") }} group by 1
+            ) as tellers
+            on arrivals.flow_log_id = tellers.flow_log_id
+            and arrivals.arrived_at >= tellers.first_event_hour
         union
         select flow_log_id, event_hour
         from {{ ref("fct_flow_log_hours") }}

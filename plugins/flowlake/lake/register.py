@@ -207,7 +207,8 @@ def register(
             left = found.gone(earlier) | (earlier & {row.uri for row in rows if row.reason == Reason.VANISHED})
             gone = left - contents.live_elsewhere(left)
             _guard(gone, accept_missing=accept_missing)
-            if again := origins | restated | {hour.arrival_hour: hour for hour in overtaken}:
+            unread = _as_overtaken(_unread_again(earlier, rows, copies))
+            if again := unread | origins | restated | {hour.arrival_hour: hour for hour in overtaken}:
                 record(settings, asked, list(again.values()))
             if earlier and (corrected := _corrected_hours(settings, window, rows)):
                 note_corrected(settings, corrected)
@@ -410,6 +411,24 @@ def _corrected_hours(settings: Settings, window: Window, rows: Sequence[ObjectRo
         for hour, known in zip(window.hours, ledgers, strict=True)
         if any(row.is_readable and (hour, row.uri, row.size, row.etag) not in there for row in known or ())
     ]
+
+
+def _unread_again(earlier: Collection[str], rows: Sequence[ObjectRow], copies: Copies) -> Mapping[str, Sequence[str]]:
+    """The objects of the window that were read before and are not to be any more, by hour: tables still hold them.
+
+    With each copy the one that counts in its place, where that was not read before: their hours belong together.
+    """
+    hours = {row.uri: row.arrival_hour for row in rows}
+    unread: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        if not row.is_readable and row.uri in earlier:
+            unread[row.arrival_hour].append(row.uri)
+            original = row.uri
+            while original in copies.originals:
+                original = copies.originals[original]
+            if original in hours and original not in earlier:
+                unread[hours[original]].append(original)
+    return unread
 
 
 def _guard(gone: set[str], *, accept_missing: bool) -> None:
