@@ -2,25 +2,30 @@
 -- and one of the subnet: since when, and how many records of each are counted. No packet counts twice.
 {{ config(materialized="report_view", meta={"published": "view"}) }}
 
+with
+
+    doubled as (
+        select event_hour, interface_id, count(*) as flow_logs
+        from {{ ref("fct_interface_hours") }}
+        where interface_id <> 'none'
+        group by 1, 2
+        having count(*) > 1
+    )
+
 select
-    interface_id,
-    flow_log_id,
-    max(flow_logs) as flow_logs,
-    min(event_hour) as first_event_hour,
-    max(event_hour) as last_event_hour,
+    hours.interface_id,
+    hours.flow_log_id,
+    max(doubled.flow_logs) as flow_logs,
+    min(hours.event_hour) as first_event_hour,
+    max(hours.event_hour) as last_event_hour,
     count(*) as hours,
-    cast(sum(accepted_records + rejected_records) as bigint) as records,
+    cast(sum(hours.accepted_records + hours.rejected_records) as bigint) as records,
     cast(
         sum(
-            case when counts_accepted then accepted_records else 0 end
-            + case when counts_rejected then rejected_records else 0 end
+            case when hours.counts_accepted then hours.accepted_records else 0 end
+            + case when hours.counts_rejected then hours.rejected_records else 0 end
         ) as bigint
     ) as counted_records
-from
-    (
-        select hours.*, count(*) over (partition by event_hour, interface_id) as flow_logs
-        from {{ ref("fct_interface_hours") }} as hours
-        where interface_id <> 'none'
-    ) as logged
-where flow_logs > 1
+from {{ ref("fct_interface_hours") }} as hours
+inner join doubled on hours.event_hour = doubled.event_hour and hours.interface_id = doubled.interface_id
 group by 1, 2

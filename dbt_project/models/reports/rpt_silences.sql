@@ -49,35 +49,50 @@ with
         where interface_id <> 'none'
     ),
 
+    -- Few hours are the last before a silence: the others go no further.
     followed as (
-        select
-            heard.kind,
-            heard.listened_to,
-            heard.speaker,
-            heard.event_hour as last_heard_at,
-            placed.place,
-            lead(placed.place) over speakers as next_place,
-            lead(heard.event_hour) over speakers as heard_again_at
-        from heard
+        select *
+        from
+            (
+                select
+                    kind,
+                    listened_to,
+                    speaker,
+                    event_hour as last_heard_at,
+                    lead(event_hour) over (
+                        partition by kind, listened_to, speaker order by event_hour
+                    ) as heard_again_at
+                from heard
+            ) as hours
+        where heard_again_at is null or heard_again_at > last_heard_at + interval '1' hour
+    ),
+
+    counted as (
+        select followed.*, coalesce(again.place - 1, settled.last_place) - placed.place as silent_hours
+        from followed
         inner join
             placed
-            on heard.kind = placed.kind
-            and heard.listened_to = placed.listened_to
-            and heard.event_hour = placed.event_hour
-        window speakers as (partition by heard.kind, heard.listened_to, heard.speaker order by placed.place)
+            on followed.kind = placed.kind
+            and followed.listened_to = placed.listened_to
+            and followed.last_heard_at = placed.event_hour
+        left join
+            placed as again
+            on followed.kind = again.kind
+            and followed.listened_to = again.listened_to
+            and followed.heard_again_at = again.event_hour
+        left join settled on followed.kind = settled.kind and followed.listened_to = settled.listened_to
     )
 
 select
-    followed.kind,
-    case when followed.kind = 'account' then followed.speaker else flow_logs.account_id end as account_id,
-    case when followed.kind <> 'account' then followed.listened_to end as flow_log_id,
-    case when followed.kind = 'interface' then followed.speaker end as interface_id,
-    followed.last_heard_at,
-    followed.heard_again_at,
-    coalesce(followed.next_place - 1, settled.last_place) - followed.place as silent_hours
-from followed
-left join settled on followed.kind = settled.kind and followed.listened_to = settled.listened_to
+    counted.kind,
+    case when counted.kind = 'account' then counted.speaker else flow_logs.account_id end as account_id,
+    case when counted.kind <> 'account' then counted.listened_to end as flow_log_id,
+    case when counted.kind = 'interface' then counted.speaker end as interface_id,
+    counted.last_heard_at,
+    counted.heard_again_at,
+    counted.silent_hours
+from counted
 left join
     (select flow_log_id, min(account_id) as account_id from {{ ref("fct_coverage") }} group by 1) as flow_logs
-    on followed.listened_to = flow_logs.flow_log_id
-where coalesce(followed.next_place - 1, settled.last_place) > followed.place
+    on counted.listened_to = flow_logs.flow_log_id
+where counted.silent_hours > 0
