@@ -106,12 +106,15 @@ class _Lake:
         )
 
     def incomplete(self) -> list[tuple[Any, ...]]:
-        """Per event hour of the window that is not complete: the hour, flow logs that are open, and that are silent."""
+        """Per hour of the window that is not complete: the hour, flow logs that are open, and that are silent."""
+        if "rpt_completeness" not in self.names():
+            # Published by a version before there was such a view.
+            return []
         return self._fetch(
-            "select event_hour, count(*) filter (where status = 'open'), count(*) filter (where status = 'silent') "
-            "from rpt_completeness where status <> 'complete' and event_hour in (select unnest($events)) "
-            "group by 1 order by 1",
-            events=self._events,
+            "select strftime(event_hour, '%Y-%m-%dT%H') as hour, count(*) filter (where status = 'open'), "
+            "count(*) filter (where status = 'silent') from rpt_completeness "
+            "where status <> 'complete' and hour in (select unnest($hours)) group by 1 order by 1",
+            hours=self._arrivals,
         )
 
     def unreadable(self) -> list[tuple[Any, ...]]:
@@ -122,14 +125,18 @@ class _Lake:
             hours=self._arrivals,
         )
 
-    def tables(self) -> list[tuple[str, int]]:
-        """The published tables with their rows."""
-        names = self._fetch(
+    def names(self) -> list[str]:
+        """What is published."""
+        rows = self._fetch(
             "select view_name from duckdb_views() where database_name = 'lake' and schema_name = $schema order by 1",
             schema=SCHEMA,
         )
+        return [str(name) for (name,) in rows]
+
+    def tables(self) -> list[tuple[str, int]]:
+        """The published tables with their rows."""
         counts = []
-        for (name,) in names:
+        for name in self.names():
             quoted = '"' + name.replace('"', '""') + '"'
             counts.append((name, int(self._fetch(f"select count(*) from {SCHEMA}.{quoted}")[0][0])))
         return counts
@@ -259,7 +266,7 @@ def _arrivals(lake: _Lake, console: Console) -> None:
     )
     if hours := lake.incomplete():
         said = [
-            f"{hour:%Y-%m-%dT%H} ("
+            f"{hour} ("
             + ", ".join(
                 f"{counted(number, 'flow log')} {status}"
                 for number, status in ((waiting, "open"), (silent, "silent"))

@@ -302,6 +302,32 @@ CASES = [
         (f"{TEN_THOUSAND_ROWS} select count(*) between 700 and 1300 from {{{{ sample_of('n', 10) }}}}", True),
     ),
     *of(
+        "each_day",
+        *(
+            (
+                f"select {what} from (select timestamp '{first}' as a, timestamp '{last}' as b) as t "
+                "cross join {{ each_day('t.a', 't.b') }} as days(event_date)",
+                expected,
+            )
+            for what, first, last, expected in (
+                ("count(*)", "2026-11-20 23:59:59", "2026-11-22 00:00:00", 3),
+                ("count(*)", "2026-11-20 00:00:00", "2026-11-20 23:00:00", 1),
+                (
+                    "cast(max(cast(days.event_date as date)) as varchar)",
+                    "2024-02-28 12:00:00",
+                    "2024-02-29 11:00:00",
+                    "2024-02-29",
+                ),
+                (
+                    "cast(min(cast(days.event_date as date)) as varchar)",
+                    "1969-12-31 23:00:00",
+                    "1970-01-01 01:00:00",
+                    "1969-12-31",
+                ),
+            )
+        ),
+    ),
+    *of(
         "raw_text_lines",
         (
             "select count(*) from {{ raw_text_lines('v2-default') }} where line is not null",

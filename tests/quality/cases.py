@@ -319,10 +319,9 @@ HOURS = Group(
         Case(
             "interface_hours_equal_partials",
             breaks=(
-                "update ops.fct_interface_hours set nodata_records = nodata_records + 1"
-                " where flow_log_id = 'fl-bbbb2222'",
+                "insert into ops.fct_interface_hours from ops.fct_interface_hours where flow_log_id = 'fl-bbbb2222'",
             ),
-            says="between fct_interface_hours and what was logged",
+            says="such as fl-bbbb2222: 2,998 records, logged 1,499",
         ),
         Case(
             "flow_log_hours_equal_partials",

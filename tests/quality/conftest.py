@@ -103,7 +103,8 @@ select arrival_hour, event_hour, flow_log_id, tgw_id, tgw_attachment_id as attac
     srcaddr as src_address, dstaddr as dst_address, protocol, dstport as service_port, 'client' as src_role,
     count(*) as flows, sum(packets)::bigint as packets, sum(bytes)::bigint as bytes,
     sum(packets_lost_no_route)::bigint as packets_lost_no_route, 0::bigint as packets_lost_blackhole,
-    0::bigint as packets_lost_mtu_exceeded, 0::bigint as packets_lost_ttl_expired, 0::bigint as skipdata_records
+    0::bigint as packets_lost_mtu_exceeded, 0::bigint as packets_lost_ttl_expired,
+    0::bigint as nodata_records, 0::bigint as skipdata_records
 from staging.stg_flow_logs__lines where is_gateway group by all;
 
 create table intermediate.int_coverage__partials as

@@ -16,15 +16,8 @@ with
         from {{ ref("int_coverage__partials") }}
         where {{ in_restated_hours("event_hour") }}
         union all
-        -- A record of nothing is one row of no flows.
         select
-            flow_log_id,
-            event_hour,
-            arrival_hour,
-            attachment_id,
-            flows,
-            case when flows = 0 and skipdata_records = 0 then 1 else 0 end,
-            skipdata_records
+            flow_log_id, event_hour, arrival_hour, attachment_id, flows, coalesce(nodata_records, 0), skipdata_records
         from {{ ref("int_gateway_flows__partials") }}
         where {{ in_restated_hours("event_hour") }}
     ),

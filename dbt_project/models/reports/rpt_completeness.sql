@@ -10,8 +10,19 @@ with
     ),
 
     flow_logs as (
-        select flow_log_id, min(account_id) as account_id, min(region) as region, min(arrived_at) as first_arrived_at
+        select
+            arrivals.flow_log_id,
+            min(arrivals.account_id) as account_id,
+            min(arrivals.region) as region,
+            min(arrivals.arrived_at) as first_arrived_at,
+            max(arrivals.arrived_at) as last_arrived_at,
+            min(tellers.first_event_hour) as first_event_hour
         from arrivals
+        inner join
+            (
+                select flow_log_id, min(event_hour) as first_event_hour from {{ ref("fct_flow_log_hours") }} group by 1
+            ) as tellers
+            on arrivals.flow_log_id = tellers.flow_log_id
         group by 1
     ),
 
@@ -30,14 +41,24 @@ with
         from places
     ),
 
-    -- The delays of the day's hours and of those of the week before it: how many hours kept to which.
+    -- How many hours of a day took so long. What is older than the flow log's first delivery came with it, and says
+    -- nothing of what is usual.
     delays as (
-        select
-            hours.flow_log_id,
-            cast(cast(hours.event_hour as date) + days.distance * interval '1' day as date) as event_date,
-            hours.delay_hours,
-            count(*) as hours
+        select hours.flow_log_id, cast(hours.event_hour as date) as event_date, hours.delay_hours, count(*) as hours
         from {{ ref("fct_flow_log_hours") }} as hours
+        inner join flow_logs on hours.flow_log_id = flow_logs.flow_log_id
+        where hours.event_hour >= flow_logs.first_arrived_at
+        group by 1, 2, 3
+    ),
+
+    -- Of each day, with those of the week before it.
+    weeks as (
+        select
+            delays.flow_log_id,
+            cast(delays.event_date + days.distance * interval '1' day as date) as event_date,
+            delays.delay_hours,
+            sum(delays.hours) as hours
+        from delays
         cross join (values (0), (1), (2), (3), (4), (5), (6), (7)) as days(distance)
         group by 1, 2, 3
     ),
@@ -53,11 +74,11 @@ with
                 rows between unbounded preceding and current row
             ) as hours_within,
             sum(hours) over (partition by flow_log_id, event_date) as hours
-        from delays
+        from weeks
     ),
 
     -- What 19 of 20 hours kept to. Never less than the hour after, in which an hour's last records come, nor more than
-    -- a day: history that is copied in one go took as long as it is old.
+    -- a day: objects that are copied in one go took as long as they are old.
     usual as (
         select
             flow_log_id,
@@ -67,15 +88,16 @@ with
         group by 1, 2
     ),
 
+    -- Every hour that has come since, run or not.
     expected as (
-        select arrivals.flow_log_id, arrivals.arrived_at as event_hour
-        from arrivals
-        inner join
-            (
-                select flow_log_id, min(event_hour) as first_event_hour from {{ ref("fct_flow_log_hours") }} group by 1
-            ) as tellers
-            on arrivals.flow_log_id = tellers.flow_log_id
-            and arrivals.arrived_at >= tellers.first_event_hour
+        select flow_logs.flow_log_id, cast(days.event_date as timestamp) + hours.hour * interval '1' hour as event_hour
+        from flow_logs
+        cross join {{ each_day("flow_logs.first_arrived_at", "flow_logs.last_arrived_at") }} as days(event_date)
+        cross join
+            (values {%- for hour in range(24) %} ({{ hour }}){{ "," if not loop.last }} {%- endfor %}) as hours(hour)
+        where
+            cast(days.event_date as timestamp) + hours.hour * interval '1' hour
+            between greatest(flow_logs.first_arrived_at, flow_logs.first_event_hour) and flow_logs.last_arrived_at
         union
         select flow_log_id, event_hour
         from {{ ref("fct_flow_log_hours") }}

@@ -71,7 +71,7 @@ select
     measured.hours_before,
     measured.mean_before,
     measured.deviation_before,
-    coalesce(completeness.is_complete, false) as is_complete
+    completeness.is_complete
 from measured
 inner join {{ ref("dim_devices") }} as devices on measured.src_device_id = devices.device_id
 left join

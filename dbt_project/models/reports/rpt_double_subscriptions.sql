@@ -1,5 +1,5 @@
--- One row per interface and flow log of those that several flow logs log in the same hours, such as one of the network
--- and one of the subnet: since when, and how many records of each are counted. No packet counts twice.
+-- One row per interface and flow log of those whose packets several flow logs log in the same hours, such as one of the
+-- network and one of the subnet: since when, and how many records of each are counted. No packet counts twice.
 {{ config(materialized="report_view", meta={"published": "view"}) }}
 
 with
@@ -9,7 +9,7 @@ with
         from {{ ref("fct_interface_hours") }}
         where interface_id <> 'none'
         group by 1, 2
-        having count(*) > 1
+        having count(*) filter (where accepted_records > 0) > 1 or count(*) filter (where rejected_records > 0) > 1
     )
 
 select

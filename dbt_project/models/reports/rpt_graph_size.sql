@@ -37,12 +37,7 @@ with
         group by 1
     )
 
-select
-    vertex_counts.event_date,
-    vertex_counts.vertices,
-    pair_counts.pairs,
-    edge_counts.edges,
-    coalesce(days.incomplete_hours, 0) as incomplete_hours
+select vertex_counts.event_date, vertex_counts.vertices, pair_counts.pairs, edge_counts.edges, days.incomplete_hours
 from vertex_counts
 inner join pair_counts on vertex_counts.event_date = pair_counts.event_date
 inner join edge_counts on vertex_counts.event_date = edge_counts.event_date

@@ -36,7 +36,7 @@ select
     cast(ranked.received_bytes as bigint) as received_bytes,
     cast(ranked.received_packets as bigint) as received_packets,
     cast(ranked.sent_bytes as bigint) as sent_bytes,
-    coalesce(days.incomplete_hours, 0) as incomplete_hours
+    days.incomplete_hours
 from ranked
 inner join {{ ref("dim_devices") }} as devices on ranked.server_device_id = devices.device_id
 left join {{ incomplete_days() }} as days on ranked.event_date = days.event_date

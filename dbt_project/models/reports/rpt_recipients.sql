@@ -24,7 +24,7 @@ select
     cast(sum(daily.packets - daily.rejected_packets) as bigint) as packets,
     cast(sum(daily.bytes - daily.rejected_bytes) as bigint) as bytes,
     cast(sum(daily.rejected_packets) as bigint) as rejected_packets,
-    coalesce(max(days.incomplete_hours), 0) as incomplete_hours
+    max(days.incomplete_hours) as incomplete_hours
 from daily
 left join {{ incomplete_days() }} as days on daily.event_date = days.event_date
 group by 1, 2

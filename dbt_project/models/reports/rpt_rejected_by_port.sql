@@ -30,6 +30,6 @@ select
     cast(daily.bytes as bigint) as bytes,
     cast(daily.packets as bigint) as packets,
     cast(daily.flows as bigint) as flows,
-    coalesce(days.incomplete_hours, 0) as incomplete_hours
+    days.incomplete_hours
 from daily
 left join {{ incomplete_days() }} as days on daily.event_date = days.event_date

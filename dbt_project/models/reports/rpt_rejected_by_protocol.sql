@@ -22,6 +22,6 @@ select
     cast(daily.packets as bigint) as packets,
     cast(daily.bytes as bigint) as bytes,
     cast(daily.flows as bigint) as flows,
-    coalesce(days.incomplete_hours, 0) as incomplete_hours
+    days.incomplete_hours
 from daily
 left join {{ incomplete_days() }} as days on daily.event_date = days.event_date

@@ -40,6 +40,6 @@ select
         when packets_variance > 1e-12 * packets_squared and bytes_variance > 1e-12 * bytes_squared
         then greatest(-1e0, least(1e0, covariance / sqrt(packets_variance * bytes_variance)))
     end as correlation,
-    coalesce(days.incomplete_hours, 0) as incomplete_hours
+    days.incomplete_hours
 from spread
 left join {{ incomplete_days() }} as days on spread.event_date = days.event_date

@@ -43,7 +43,7 @@ select
     cast(ranked.received_bytes as bigint) as received_bytes,
     cast(ranked.packets as bigint) as packets,
     cast(ranked.rejected_bytes as bigint) as rejected_bytes,
-    coalesce(days.incomplete_hours, 0) as incomplete_hours
+    days.incomplete_hours
 from ranked
 inner join {{ ref("dim_devices") }} as devices on ranked.device_id = devices.device_id
 inner join {{ ref("dim_devices") }} as peers on ranked.peer_device_id = peers.device_id

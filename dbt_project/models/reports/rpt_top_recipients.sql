@@ -34,7 +34,7 @@ select
     devices.name,
     cast(ranked.packets as bigint) as packets,
     cast(ranked.bytes as bigint) as bytes,
-    coalesce(days.incomplete_hours, 0) as incomplete_hours
+    days.incomplete_hours
 from ranked
 inner join {{ ref("dim_devices") }} as devices on ranked.dst_device_id = devices.device_id
 left join {{ incomplete_days() }} as days on ranked.event_date = days.event_date

@@ -40,7 +40,7 @@ select
     cast(ranked.received_bytes as bigint) as received_bytes,
     cast(ranked.packets as bigint) as packets,
     cast(ranked.rejected_bytes as bigint) as rejected_bytes,
-    coalesce(days.incomplete_hours, 0) as incomplete_hours
+    days.incomplete_hours
 from ranked
 inner join {{ ref("dim_devices") }} as devices on ranked.device_id = devices.device_id
 left join {{ incomplete_days() }} as days on ranked.event_date = days.event_date

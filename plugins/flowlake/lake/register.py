@@ -188,6 +188,7 @@ def register(
         known: dict[ListedObject, _Inspected] = {}
         restated: dict[str, OvertakenHour] = {}
         origins: dict[str, OvertakenHour] = {}
+        unread: dict[str, OvertakenHour] = {}
         new_formats: list[str] = []
         while True:
             window, found, earlier, overtaken = _settle(settings, window, s3_client, widen)
@@ -207,7 +208,7 @@ def register(
             left = found.gone(earlier) | (earlier & {row.uri for row in rows if row.reason == Reason.VANISHED})
             gone = left - contents.live_elsewhere(left)
             _guard(gone, accept_missing=accept_missing)
-            unread = _as_overtaken(_unread_again(earlier, rows, copies))
+            unread |= _as_overtaken(_unread_again(earlier, rows, copies))
             if again := unread | origins | restated | {hour.arrival_hour: hour for hour in overtaken}:
                 record(settings, asked, list(again.values()))
             if earlier and (corrected := _corrected_hours(settings, window, rows)):

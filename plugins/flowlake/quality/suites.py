@@ -914,11 +914,9 @@ def _hour_checks(hours: str) -> tuple[Check, ...]:
         from @int_coverage__partials
         where $hours
     """
-    # A row of no flows stands for the records of nothing that an attachment logged.
     through_gateways = """
         select
-            event_hour, flow_log_id, flows,
-            case when flows = 0 and skipdata_records = 0 then 1 else 0 end, skipdata_records
+            event_hour, flow_log_id, flows, coalesce(nodata_records, 0), skipdata_records
         from @int_gateway_flows__partials
         where $hours
     """

@@ -48,6 +48,7 @@ select
     {{ key | join(", ") }},
     count(*) filter (where line_kind = 'record') as flows,
     {%- for measure in measures %} cast(sum({{ measure }}) as bigint) as {{ measure }}, {%- endfor %}
+    count(*) filter (where line_kind = 'gap' and log_status is distinct from 'SKIPDATA') as nodata_records,
     count(*) filter (where line_kind = 'gap' and log_status = 'SKIPDATA') as skipdata_records,
     min(seen_from_at) as first_seen_at,
     max(seen_to_at) as last_seen_at
