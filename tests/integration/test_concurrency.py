@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from flowlake.lake.duck import connect
 from flowlake.lake.ledger import LedgerError, StagingState, ensure_ledger, mark_staging, require_passed
@@ -146,6 +147,7 @@ def test_two_dag_runs_at_once_publish_when_the_last_of_them_is_validated(
             "dag_run": SimpleNamespace(run_after=bounds.end),
             "run_id": f"scheduled__{window[1]}",
             "params": {},
+            "outlet_events": OutletEventAccessors(),
         }
         return tasks[step].execute(context)
 

@@ -151,6 +151,11 @@ def test_edges_may_be_missing_where_another_flow_log_speaks_and_had_nothing(lake
         " select * replace ('fl-cccc3333' as flow_log_id, 0 as accepted_records, 0 as rejected_records)"
         " from intermediate.int_coverage__partials",
         "insert into intermediate.int_flow_logs__merged values ('fl-cccc3333', true, false)",
+        "insert into ops.fct_interface_hours"
+        " select * replace ('fl-cccc3333' as flow_log_id, 0 as accepted_records, 0 as rejected_records)"
+        " from ops.fct_interface_hours",
+        "insert into ops.fct_flow_log_hours"
+        " select event_hour, 'fl-cccc3333', 0, sum(nodata_records), 0 from ops.fct_flow_log_hours group by event_hour",
     )
     # It has nothing to say of what was rejected.
     assert checks_of(lake.validate(Layer.MARTS).failures) == {"edges_have_no_hole"}

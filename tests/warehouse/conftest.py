@@ -47,12 +47,14 @@ class HandmadeLake:
     def build(self, start: str, end: str, *steps: str) -> None:
         """Run steps of the pipeline over a window; by default those that write tables."""
         window = Window.parse(start, end)
+        # What a run has begun before, it takes in: other windows are other runs.
+        run_id = f"test {window}"
         for step in steps or ("register", "build_staging", "build_marts"):
             if step == "build_marts":
                 with connect(self.settings, read_only=False) as connection:
-                    mark_staging(connection, window, StagingState.PASSED, "test")
+                    mark_staging(connection, window, StagingState.PASSED, run_id)
             with shared_dbt():
-                run_step(step, RunContext(self.settings, window, "test"))
+                run_step(step, RunContext(self.settings, window, run_id))
 
     def rows(self, query: str, parameters: list[object] | None = None) -> list[tuple[Any, ...]]:
         """What a query answers."""
