@@ -265,16 +265,11 @@ def _arrivals(lake: _Lake, console: Console) -> None:
         ),
     )
     if hours := lake.incomplete():
-        said = [
-            f"{hour} ("
-            + ", ".join(
-                f"{counted(number, 'flow log')} {status}"
-                for number, status in ((waiting, "open"), (silent, "silent"))
-                if number
-            )
-            + ")"
-            for hour, waiting, silent in hours[-TOP:]
-        ]
+        said = []
+        for hour, waiting, silent in hours[-TOP:]:
+            states = {"open": waiting, "silent": silent}
+            which = ", ".join(f"{counted(number, 'flow log')} {state}" for state, number in states.items() if number)
+            said.append(f"{hour} ({which})")
         more = f"{len(hours) - len(said)} earlier ones and " if len(hours) > len(said) else ""
         console.print(Text(f"hours that are not complete (rpt_completeness): {more}{', '.join(said)}"))
     reasons: dict[str | None, Counter[str]] = {}

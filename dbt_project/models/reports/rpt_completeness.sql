@@ -148,6 +148,7 @@ left join
 left join reached on awaited.flow_log_id = reached.flow_log_id and awaited.awaited_until = reached.arrived_at
 where
     told.event_hour is not null
+    -- No flow log has an empty id, and SQL no empty list.
     or awaited.flow_log_id not in (
         {%- for flow_log in [""] + var("retired_flow_logs") -%}
             {{ text_literal(flow_log) }}{{ ", " if not loop.last }}

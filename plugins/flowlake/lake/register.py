@@ -187,8 +187,7 @@ def register(
         asked, tables = window, _tables(settings)
         known: dict[ListedObject, _Inspected] = {}
         restated: dict[str, OvertakenHour] = {}
-        origins: dict[str, OvertakenHour] = {}
-        unread: dict[str, OvertakenHour] = {}
+        others: dict[str, OvertakenHour] = {}
         new_formats: list[str] = []
         while True:
             window, found, earlier, overtaken = _settle(settings, window, s3_client, widen)
@@ -199,7 +198,7 @@ def register(
             contents = _Contents(settings, window, found, inspected)
             copies = contents.judge()
             restated |= _as_overtaken(copies.stale)
-            origins |= _as_overtaken(copies.origins)
+            others |= _as_overtaken(copies.origins)
             if copies.stale:
                 widen(window := widened(window, list(copies.stale)))
                 continue
@@ -208,8 +207,8 @@ def register(
             left = found.gone(earlier) | (earlier & {row.uri for row in rows if row.reason == Reason.VANISHED})
             gone = left - contents.live_elsewhere(left)
             _guard(gone, accept_missing=accept_missing)
-            unread |= _as_overtaken(_unread_again(earlier, rows, copies))
-            if again := unread | origins | restated | {hour.arrival_hour: hour for hour in overtaken}:
+            others |= _as_overtaken(_unread_again(earlier, rows, copies))
+            if again := others | restated | {hour.arrival_hour: hour for hour in overtaken}:
                 record(settings, asked, list(again.values()))
             if earlier and (corrected := _corrected_hours(settings, window, rows)):
                 note_corrected(settings, corrected)
