@@ -59,7 +59,8 @@ of the failed task's log, cure the cause, then *clear* the failed task: it and t
 * `publish`: the message names the hours that changed the marts and did not pass their gate. Cure and run those first,
   then clear it; everything becomes visible together.
 
-A failed gate is not retried, because the same rows fail again; everything else is retried twice.
+A failed gate, wrong settings, a spent budget and an hour that is not over are not retried, because they would fail
+again; everything else is retried twice.
 
 **Who can follow it.** `publish` updates one Airflow asset per published table, for example
 `Asset("x-flowlake://flowlake/fct_edges")`; a DAG scheduled on it runs after each publication. The event's `extra` says

@@ -37,8 +37,8 @@ the log of `dry_run`. From a terminal: `flowlake maintain --dry-run`.
 
 * `the lake ... is being written by ...`: a run takes longer than this one was willing to wait. Clear it later.
 * `cannot remove ...`: the file's owner or the folder's permissions are not those of this process. Correct them.
-* Published views that *stay at version ...*: an hour changed the marts and did not pass its gate. Everything else was
-  done; run that hour again, the next `publish` moves the views.
+* Published views that *stay at version ...*: without a reason behind it, nothing was written anew, and nothing had to
+  move. Else an hour changed the marts and did not pass its gate: run it again, the next `publish` moves the views.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ the same with `dry_run` switched off. From a terminal: `flowlake quarantine repl
 and clear the failed `replay`: it alone runs again. Its messages are those of the hourly DAG's tasks.
 
 * `... objects registered earlier are gone`: the source no longer has what these hours were read from, so they cannot be
-  read again. Leave them out (`from_hour`).
+  read again. Leave them out (`from_hour`, `to_hour`), or run them in `flow_logs_backfill` with `accept_missing`.
 * Airflow refuses to map more windows than `core.max_map_length` (1,024): choose a shorter time.
 
 **Who can follow it.** The assets that `flow_logs_hourly` updates have an event for each window; its `extra` says which

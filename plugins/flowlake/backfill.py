@@ -347,7 +347,7 @@ def _unvalidated(settings: Settings, window: Window) -> str | None:
     if new:
         return f"{counted(len(new), 'hour')} never run, the first {new[0]}"
     overtaken = set(recorded_hours(settings, window)).intersection(window.hours)
-    return f"objects of {min(overtaken)} were overwritten" if overtaken else None
+    return f"objects of {min(overtaken)} were overwritten or came twice" if overtaken else None
 
 
 def _differs(

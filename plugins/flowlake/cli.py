@@ -43,7 +43,7 @@ AWS VPC Flow Logs as tables that people can trust and afford.
 
 \b
 A first session:
-  flowlake sample --out sample --hours 3
+  flowlake sample --out sample --hours 2
   flowlake --config sample/flowlake.yaml inspect --from 2026-11-20T12 --to 2026-11-20T15
   flowlake --config sample/flowlake.yaml run --from 2026-11-20T12 --to 2026-11-20T15
   flowlake --config sample/flowlake.yaml query "show tables"
@@ -329,10 +329,11 @@ def inspect_command(session: Session, *, window: Window, form: str, config: Path
 @_config_option
 @click.pass_obj
 def query_command(session: Session, *, sql: str, form: str, limit: int | None, config: Path | None) -> None:
-    """Ask the lake in SQL (DuckDB's), read only.
+    """Ask the lake in SQL, read only: DuckDB's, or Athena's where the lake is there.
 
     The schema `flowlake` comes first: the published tables, as of the last validated run. The layers behind it can be
-    read as staging.…, core.…, ops.…, as they are at the moment. SQL is read from standard input for `-`.
+    read as staging.…, core.…, ops.…, as they are at the moment; on Athena as <database>_staging.… and so on. SQL is
+    read from standard input for `-`.
 
     csv: a header, then rows; NULL is empty. json: one object per line. Times are ISO 8601, UTC.
 
@@ -569,8 +570,8 @@ def quarantine_replay_command(
 
     The cure may be an object that can be read by now, a setting, or another version of flowlake. Consecutive hours are
     run together, a day at most, by the steps of `flowlake run`; the first error ends the replay. An hour is read whole,
-    whatever selected it. Objects that hold nothing to be read (duplicates, markers, foreign ones) select no hour,
-    unless their reason is given. At its end the replay says what came free and what is still quarantined.
+    whatever selected it. Objects that hold nothing to be read (duplicates, copies, markers, foreign ones) select
+    no hour, unless their reason is given. At its end the replay says what came free and what is still quarantined.
 
     \b
     Examples:

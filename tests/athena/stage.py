@@ -5,6 +5,7 @@ Both read the same bucket. So what is compared are the invariant and the parity 
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -12,11 +13,12 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from unittest.mock import patch
 
+from flowlake import cli
 from flowlake.errors import FlowlakeError
 from flowlake.lake.athena_views import RECORD
 from flowlake.lake.files import open_files
@@ -114,6 +116,17 @@ class Stage:
         """A run that nobody disturbs."""
         self.lake.run(window)
         self.note_published()
+
+    def type(self, *words: str) -> str:
+        """What `flowlake` says to a command that nobody disturbs. Raises StageError when it fails."""
+        config = self.settings.lake.path.parent / "flowlake.yaml"
+        with io.StringIO() as said, redirect_stdout(said), redirect_stderr(said), shared_dbt():
+            code = cli.run(["--config", str(config), *words])
+            text = said.getvalue()
+        if code != 0:
+            raise StageError(f"flowlake {' '.join(words)} ended with {code}: {text[-3000:]}")
+        self.note_published()
+        return text
 
     def fail(self, window: Window, failure: Failure) -> None:
         """A run whose services fail from a step on; it says so in one line. Raises StageError when it does not."""

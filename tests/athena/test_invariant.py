@@ -1,5 +1,5 @@
-"""Through hours in any order, late and overwritten objects, kills, failed gates and maintenance, a lake on Athena comes
-to the rows of one clean run, and its readers see nothing on the way but what was published.
+"""Through hours in any order, late and overwritten objects, a backfill, kills, failed gates, a replay and maintenance,
+a lake on Athena comes to the rows of one clean run, and its readers see nothing on the way but what was published.
 """
 
 from __future__ import annotations
@@ -42,14 +42,20 @@ def test_kills_late_objects_and_any_order_leave_what_one_clean_run_leaves_and_sh
     second, third = world.window(2, 3), world.window(3, 4)
     late = world.objects[0]
     assert {item.hour - world.hours[0] for item in world.objects if item.earlier} == {3}
+    whole = next(
+        item for item in world.objects if item.hour == world.hours[2] and item != late and item.key.endswith(".gz")
+    )
+    halved = replace(whole, content=whole.content[:-12])
 
-    # A later hour first, before some of its objects come, and with one that will be overwritten.
-    stage.put(item.earlier or item for item in world.objects if item != late)
+    # An hour before some of its objects come, with one that will be overwritten, and one that is broken.
+    stage.put(item.earlier or item for item in world.objects if item not in (late, whole))
+    stage.put([halved])
     for fault in PASSING:
         stage.local.inject(**fault)
-    stage.run(second)
+    first, end = str(second).split("/")
+    assert "1 window run" in stage.type("backfill", "--from", first, "--to", end)
     before = stage.shown()
-    stage.put(world.objects)
+    stage.put(halved if item == whole else item for item in world.objects)
     with stage.watched():
         kill_before_and_behind_the_first_gate(stage, third)
         assert stage.shown() == before
@@ -62,6 +68,9 @@ def test_kills_late_objects_and_any_order_leave_what_one_clean_run_leaves_and_sh
         ended = run_step("publish", stage.context(third))
         assert stage.shown() != before
         assert_restatements(stage, ended)
+
+        stage.put([whole])
+        assert "came free: 1 object" in stage.type("quarantine", "replay", "--reason", "truncated")
         assert_same_tables(stage.clean(world.window(2, 4)), stage.tables())
 
     maintain_what_is_published(stage)

@@ -183,10 +183,9 @@ def test_postgres_says_that_it_is_healthy(stack: Stack) -> None:
     assert stack.check("postgres").returncode == 0
 
 
-@pytest.mark.timeout(1000)
-def test_the_services_are_healthy_read_every_dag_and_publish_the_last_hour(
-    running: Stack, variables: dict[str, str]
-) -> None:
+@pytest.fixture(scope="module")
+def api(running: Stack, variables: dict[str, str]) -> AirflowApi:
+    """The api server as its first user, when it knows every DAG."""
     password = json.loads(variables["AIRFLOW_PASSWORDS"])["admin"]
     api = AirflowApi(f"http://127.0.0.1:{running.port}", "admin", password)
     dags = {path.stem for path in (PROJECT / "dags").glob("*.py")}
@@ -195,45 +194,127 @@ def test_the_services_are_healthy_read_every_dag_and_publish_the_last_hour(
         assert time.monotonic() < deadline, "the DAG processor did not read them"
         time.sleep(0.5)
     assert api.import_errors() == []
+    return api
 
+
+@dataclass(frozen=True)
+class Clocked:
+    """What the hour that the clock started left, and a backfill of earlier hours beside it."""
+
+    first: datetime
+    """The first of the three hours of the backfill, of two days; the last holds half an object."""
+    halved: Path
+    mended: bytes
+    last: datetime
+    """The hour that was the last whole one."""
+
+
+@pytest.fixture(scope="module")
+def clocked(running: Stack, api: AirflowApi) -> Clocked:
+    sources = running.folder / "sources"
     now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     last = now - timedelta(hours=1)
     for hour in (last, now):  # whichever is the last whole one when the scheduler looks at the clock
-        put_object(running.folder / "sources", hour)
+        put_object(sources, hour)
+    midnight = now.replace(hour=0) - timedelta(days=1)
+    for hours in (-2, -1, 0):
+        put_object(sources, midnight + timedelta(hours=hours))
+    halved = put_object(sources, midnight + timedelta(minutes=5), size=7)
+    mended = halved.read_bytes()
+    write(halved, mended[:-12])
+
+    # As in the UI: one switches the hourly DAG on, and triggers the other.
     api.unpause(HOURLY_DAG)
+    first = midnight - timedelta(hours=2)
+    backfill = trigger(
+        api, "flow_logs_backfill", {"from": f"{first:%FT%TZ}", "to": f"{midnight:%F}T01:00:00Z", "dry_run": False}
+    )
     deadline = time.monotonic() + RUN_SECONDS
     while not (ended := [run for run in api.runs(HOURLY_DAG, last, now + timedelta(hours=1)) if run["end_date"]]):
-        assert time.monotonic() < deadline, "no run ended"
+        assert time.monotonic() < deadline, "no run of an hour ended"
         time.sleep(0.5)
-    assert [run["state"] for run in ended] == ["success"], _why(api, ended[0]["dag_run_id"])
+    assert [run["state"] for run in ended] == ["success"], why(api, HOURLY_DAG, ended[0]["dag_run_id"])
+    await_success(api, "flow_logs_backfill", backfill)
+    return Clocked(first, halved, mended, last)
 
+
+@pytest.mark.timeout(2400)
+def test_the_last_hour_runs_by_the_clock_and_a_backfill_beside_it(running: Stack, clocked: Clocked) -> None:
+    hours = [clocked.first + timedelta(hours=hours) for hours in range(3)]
+    found = bytes_by_hour(running)
+    # There are two of the clock's hours if it struck meanwhile.
+    assert found.keys() - {f"{clocked.last + timedelta(hours=1):%FT%H}"} == {
+        f"{hour:%FT%H}" for hour in [*hours, clocked.last]
+    }
+    assert set(found.values()) == {1000}
     service = running.services["flowlake"]
-    by_hour = "select sum(bytes)::bigint as bytes from fct_edges where is_counted group by event_hour"
-    # Every hour has the same; there are two if the clock struck meanwhile.
-    query = ["query", "--format", "csv", f"select distinct bytes from ({by_hour})"]
-    answer = running.run("flowlake", [*service["entrypoint"], *query])
-    assert answer.stdout.split() == ["bytes", "1000"], answer.stderr
     assert running.run("flowlake", [*service["entrypoint"], *service["command"]]).returncode == 0
     assert running.server.rows("select count(*) > 0 from ducklake_snapshot", "lake") == [(True,)]
     assert not list((running.folder / "lake").glob("*.sqlite*"))
 
 
-def put_object(source: Path, hour: datetime) -> None:
-    """One object that arrived ten minutes into an hour: ten records of 100 bytes each."""
-    account, begin = "111122223333", int(hour.timestamp())
+@pytest.mark.timeout(2400)
+def test_what_could_not_be_read_is_replayed(running: Stack, api: AirflowApi, clocked: Clocked) -> None:
+    before = bytes_by_hour(running)
+    write(clocked.halved, clocked.mended)
+    run = trigger(api, "flow_logs_replay", {"reason": "truncated", "dry_run": False})
+    await_success(api, "flow_logs_replay", run)
+    replayed = [task for task in api.task_instances("flow_logs_replay", run) if task["task_id"] == "replay"]
+    assert [(task["map_index"], task["state"]) for task in replayed] == [(0, "success")]
+    assert bytes_by_hour(running) == before | {f"{clocked.first + timedelta(hours=2):%FT%H}": 1000 + 70}
+
+
+def bytes_by_hour(running: Stack) -> dict[str, int]:
+    """What people read: the bytes of each hour."""
+    query = (
+        "select strftime(event_hour, '%Y-%m-%dT%H') as hour, sum(bytes)::bigint as bytes from fct_edges "
+        "where is_counted group by 1"
+    )
+    answer = running.run("flowlake", [*running.services["flowlake"]["entrypoint"], "query", "--format", "csv", query])
+    heading, *rows = answer.stdout.split()
+    assert heading == "hour,bytes", answer.stderr
+    return {hour: int(total) for hour, total in (row.split(",") for row in rows)}
+
+
+def trigger(api: AirflowApi, dag: str, params: Mapping[str, object]) -> str:
+    """Start a run as the UI does; its id."""
+    api.unpause(dag)
+    body = {"logical_date": None, "conf": params}
+    return str(api._call("POST", f"/api/v2/dags/{dag}/dagRuns", body)["dag_run_id"])
+
+
+def await_success(api: AirflowApi, dag: str, run_id: str) -> None:
+    deadline = time.monotonic() + RUN_SECONDS
+    while (state := api._call("GET", f"/api/v2/dags/{dag}/dagRuns/{run_id}")["state"]) in ("queued", "running"):
+        assert time.monotonic() < deadline, f"{run_id} did not end"
+        time.sleep(0.5)
+    assert state == "success", why(api, dag, run_id)
+
+
+def put_object(source: Path, begun: datetime, size: int = 100) -> Path:
+    """One object that arrived ten minutes after it was begun: ten records of so many bytes each."""
+    account, begin = "111122223333", int(begun.timestamp())
     fields = "version account-id interface-id srcaddr dstaddr srcport dstport protocol packets bytes start end"
-    record = f"2 {account} eni-0a1b2c3d4e5f60718 10.0.0.5 10.0.1.7 44321 443 6 1 100 {begin} {begin + 5} ACCEPT OK"
-    folder = source / f"AWSLogs/{account}/vpcflowlogs/us-east-1/{hour:%Y/%m/%d}"
+    record = f"2 {account} eni-0a1b2c3d4e5f60718 10.0.0.5 10.0.1.7 44321 443 6 1 {size} {begin} {begin + 5} ACCEPT OK"
+    folder = source / f"AWSLogs/{account}/vpcflowlogs/us-east-1/{begun:%Y/%m/%d}"
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{account}_vpcflowlogs_us-east-1_fl-0123456789abcdef0_{hour:%Y%m%dT%H%M}Z_0a1b2c3d.log.gz"
+    path = folder / f"{account}_vpcflowlogs_us-east-1_fl-0123456789abcdef0_{begun:%Y%m%dT%H%M}Z_0a1b2c3d.log.gz"
     path.write_bytes(gzip.compress("\n".join([f"{fields} action log-status", *[record] * 10, ""]).encode()))
     os.utime(path, (begin + 600, begin + 600))
+    return path
 
 
-def _why(api: AirflowApi, run_id: str) -> str:
+def write(path: Path, content: bytes) -> None:
+    """Give an object another content at the same time of arrival."""
+    arrived = path.stat().st_mtime
+    path.write_bytes(content)
+    os.utime(path, (arrived, arrived))
+
+
+def why(api: AirflowApi, dag: str, run_id: str) -> str:
     """The end of the log of the task that failed."""
-    for task in api.task_instances(HOURLY_DAG, run_id):
+    for task in api.task_instances(dag, run_id):
         if task["state"] == "failed":
-            events = api.log(HOURLY_DAG, run_id, task["task_id"], task["try_number"])
+            events = api.log(dag, run_id, task["task_id"], task["try_number"])
             return f"{task['task_id']}: " + "\n".join(str(event) for event in events[-15:])
     return "no task failed"

@@ -20,7 +20,9 @@ def test_a_page_holds_the_manual_the_tasks_and_the_assets(hourly: Any) -> None:
     assert "## Hourly flow logs" in page
     assert "schedule: `0 * * * *` (UTC), CronDataIntervalTimetable" in page
     assert "| `publish` |" in page
-    assert "`x-flowlake://flowlake/fct_edges`, by `publish`" in page
+    assert "* by `publish`: `x-flowlake://flowlake/" in page
+    assert ", `x-flowlake://flowlake/fct_edges`, " in page
+    assert "* by `publish`, where there is something to tell: `x-flowlake://ops/restatements`" in page
 
 
 def test_a_broken_dag_file_is_an_error_and_not_a_shorter_page(tmp_path: Path) -> None:

@@ -219,6 +219,18 @@ class TestMaintenance:
         with pytest.raises(AirflowFailException, match="nonsense"):
             self._run(monkeypatch, dry_run=False)
 
+    @pytest.mark.usefixtures("config")
+    def test_a_spent_budget_fails_without_a_retry_which_would_have_one_of_its_own(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def maintain(settings: Any, *, dry_run: bool) -> maintenance.MaintenanceReport:
+            raise BudgetError("all is spent")
+
+        monkeypatch.setattr(maintenance, "maintain", maintain)
+        operator = MaintenanceOperator(task_id="maintain", dry_run=False)
+        with pytest.raises(AirflowFailException, match="all is spent"):
+            operator.execute.__wrapped__(operator, _context(params={}))  # type: ignore[attr-defined]
+
 
 class Looks:
     """A backfill's windows as nobody's lake has them: which are done, which were run."""

@@ -82,7 +82,7 @@ _COMPARED: Mapping[str, tuple[str, ...]] = {
 counts. The key `edge_id` is made of them and would double what Athena reads."""
 
 _MOST_RANGES = 400
-"""So many separate ranges of hours stand in a statement; Athena takes none beyond 262,144 characters."""
+"""So many separate ranges of hours stand in a statement; Athena takes none beyond 262,144 bytes."""
 
 _HOUR = timedelta(hours=1)
 

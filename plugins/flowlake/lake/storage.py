@@ -520,7 +520,7 @@ _ADVICE = {
     "InvalidAccessKeyId": "the access key is unknown: check the AWS credentials",
     "SignatureDoesNotMatch": "the secret key is wrong: check the AWS credentials",
     "ExpiredToken": "the AWS credentials have expired: renew them",
-    "NoCredentialsError": "there are no AWS credentials: set AWS_PROFILE or the usual variables, or aws_conn_id",
+    "NoCredentialsError": "there are no AWS credentials: set AWS_PROFILE or the usual variables (Airflow: aws_conn_id)",
     "NoRegionError": "there is no region: set AWS_REGION",
     "ProfileNotFound": "the AWS profile does not exist: check AWS_PROFILE",
     "EndpointConnectionError": "the endpoint cannot be reached: check AWS_ENDPOINT_URL and the network",

@@ -69,11 +69,13 @@ def _render_dag(dag: DAG) -> str:
         after = ", ".join(f"`{name}`" for name in sorted(task.upstream_task_ids)) or "-"
         limit = _duration(task.execution_timeout)
         rows.append(f"| `{task.task_id}` | {_cell(task.doc_md)} | {after} | {task.retries} | {limit} |")
-        for outlet in task.outlets:
-            # What a task may add an event to, or not, is an alias, which has a name alone.
-            uri = getattr(outlet, "uri", None)
-            by = f"by `{task.task_id}`" + ("" if uri else ", where there is something to tell")
-            assets.append(f"* `{uri or outlet.name}`, {by}")
+        # What a task may add an event to, or not, is an alias, which has a name alone.
+        updated = [f"`{outlet.uri}`" for outlet in task.outlets if hasattr(outlet, "uri")]
+        told = [f"`{outlet.name}`" for outlet in task.outlets if not hasattr(outlet, "uri")]
+        if updated:
+            assets.append(f"* by `{task.task_id}`: {', '.join(updated)}")
+        if told:
+            assets.append(f"* by `{task.task_id}`, where there is something to tell: {', '.join(told)}")
     parts = [manual, "### Facts", "\n".join(facts), "### Tasks", "\n".join(rows)]
     if assets:
         parts += ["### Assets", "\n".join(assets)]

@@ -190,7 +190,7 @@ class MaintenanceOperator(BaseOperator):
             settings = load_settings()
             use_athena_connection(settings)
             report = maintain(settings, dry_run=self.only_reports)
-        except SettingsError as error:
+        except (BudgetError, SettingsError) as error:
             raise AirflowFailException(str(error)) from error
         for finding in report.findings:
             size = "" if finding.bytes is None else f", {finding.bytes:,} bytes"

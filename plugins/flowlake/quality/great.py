@@ -72,7 +72,7 @@ KEPT_RUNS = 200
 """Gates whose results and pages are kept: four days of hourly runs; the index reads each of them."""
 
 STATEMENT_CHARACTERS = 200_000
-"""Of the queries that one statement counts: Athena takes 262,144 characters, with what stands around them."""
+"""Of the queries that one statement counts: Athena takes 262,144 bytes, with what stands around them."""
 
 SITE = "flowlake"
 

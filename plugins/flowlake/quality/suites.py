@@ -52,7 +52,7 @@ VOLUME_MIN_HOURS = 6
 """Fewer earlier hours than these say nothing about what is usual (2026-11: a lake's first night)."""
 
 HOURS_LISTED = 400
-"""So many restated hours stand in a statement as they are; Athena takes no statement beyond 262,144 characters."""
+"""So many restated hours stand in a statement as they are; Athena takes no statement beyond 262,144 bytes."""
 
 
 @dataclass(frozen=True)
