@@ -41,6 +41,18 @@ with
         from places
     ),
 
+    -- The same of the lake, which may have begun later than the flow log: an hour in which anybody is accounted for
+    -- was run.
+    lake_places as (
+        select
+            arrived_at,
+            date_diff('hour', timestamp '2000-01-01 00:00:00', arrived_at)
+            - row_number() over (order by arrived_at) as stretch
+        from (select distinct arrived_at from arrivals) as hours
+    ),
+
+    lake_reached as (select arrived_at, min(arrived_at) over (partition by stretch) as run_since from lake_places),
+
     -- How many hours of a day took so long. What is older than the flow log's first delivery came with it, and says
     -- nothing of what is usual.
     delays as (
@@ -124,12 +136,14 @@ select
     awaited.account_id,
     awaited.region,
     case
-        -- Every arrival hour from the event hour on, or from the flow log's first, to the last that is waited for.
+        -- Older than the flow log's first delivery, and nothing is waited for.
+        when awaited.awaited_until < awaited.first_arrived_at
+        then 'complete'
+        -- Every arrival hour from the event hour on, or from the flow log's first, to the last that is waited for. That
+        -- there was none before its first, the lake must have been there to see.
         when
-            coalesce(
-                reached.run_since <= greatest(awaited.event_hour, awaited.first_arrived_at),
-                awaited.awaited_until < awaited.first_arrived_at
-            )
+            reached.run_since <= greatest(awaited.event_hour, awaited.first_arrived_at)
+            and (awaited.event_hour >= awaited.first_arrived_at or lake_reached.run_since <= awaited.event_hour)
         then case when told.event_hour is null then 'silent' else 'complete' end
         else 'open'
     end as status,
@@ -146,6 +160,7 @@ left join
     on awaited.flow_log_id = told.flow_log_id
     and awaited.event_hour = told.event_hour
 left join reached on awaited.flow_log_id = reached.flow_log_id and awaited.awaited_until = reached.arrived_at
+left join lake_reached on awaited.awaited_until = lake_reached.arrived_at
 where
     told.event_hour is not null
     -- No flow log has an empty id, and SQL no empty list.
