@@ -370,8 +370,10 @@ def test_an_endpoint_that_is_not_there_names_the_key(
         register(bucket.settings, window)
 
 
-def denying(operation: str, only: str = "") -> Callable[[Source], S3Client]:
-    """A client whose calls of an operation are answered with access denied; moto has no bucket policies."""
+def denying(
+    operation: str, only: str = "", *, code: str = "AccessDenied", message: str = "no"
+) -> Callable[[Source], S3Client]:
+    """A client whose calls of an operation are refused; moto has no bucket policies, and no keys that are gone."""
 
     def make(source: Source) -> S3Client:
         from botocore.awsrequest import AWSResponse
@@ -385,8 +387,8 @@ def denying(operation: str, only: str = "") -> Callable[[Source], S3Client]:
         def answer(request: Any, **_: Any) -> AWSResponse | None:
             if only not in request.url:
                 return None
-            body = Raw(b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>")
-            return AWSResponse(request.url, 403, {}, body)
+            body = Raw(f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode())
+            return AWSResponse(request.url, 403 if code == "AccessDenied" else 400, {}, body)
 
         client.meta.events.register(f"before-send.s3.{operation}", answer)
         return client
@@ -407,6 +409,32 @@ def test_one_denied_object_is_recorded_and_nothing_but_denied_ones_is_an_error(b
     clear_spool(bucket.settings, window)
     with pytest.raises(SourceError, match=r"can be listed but not read.*allow s3:GetObject"):
         register(bucket.settings, window, s3_client=denying("GetObject"))
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "reason"),
+    [
+        ("KMS.DisabledException", "arn:aws:kms:… is disabled.", "access_denied"),
+        ("KMS.KMSInvalidStateException", "arn:aws:kms:… is pending deletion.", "access_denied"),
+        ("InvalidRequest", "The object was stored using a form of Server Side Encryption. The …", "access_denied"),
+        ("InvalidRequest", "Something else", None),
+        ("KMS.KeyUnavailableException", "Try again", None),
+    ],
+)
+def test_an_object_that_nobody_can_decrypt_is_recorded_and_stops_nothing(
+    bucket: Bucket, window: Window, code: str, message: str, reason: str | None
+) -> None:
+    bucket.put(day(window) + name("fl-1"))
+    bucket.put(day(window) + name("fl-2"))
+    sealed = denying("GetObject", "fl-2", code=code, message=message)
+    if reason is None:
+        with pytest.raises(SourceError, match=code):
+            register(bucket.settings, window, s3_client=sealed)
+        return
+    register(bucket.settings, window, s3_client=sealed)
+    rows = [row for _, row in sorted(bucket.rows(window).items())]
+    assert [row.reason for row in rows] == [None, reason]
+    assert code in str(rows[1].detail)
 
 
 def test_a_role_is_assumed(bucket: Bucket, window: Window, monkeypatch: pytest.MonkeyPatch) -> None:

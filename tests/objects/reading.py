@@ -80,6 +80,8 @@ def _expect_text(content: bytes, named_at: datetime) -> Expected:
     if text is None or fields is None:
         return UNREADABLE
     lines = split_lines(text)
+    if any(announces_another(line, fields) for line in lines):
+        return UNREADABLE
     filled = [line for line in lines if line]
     return Expected(
         is_readable=True if is_certain else None,
@@ -267,8 +269,11 @@ def split_lines(text: bytes) -> list[bytes]:
 def find_header(text: bytes) -> list[str] | None:
     """The names of the fields, by the first line that is not blank; None when it is no header."""
     line = _first_line(text)
-    if line is None:
-        return None
+    return None if line is None else names_of(line)
+
+
+def names_of(line: bytes) -> list[str] | None:
+    """The names of the fields that a line announces; None when it is no header."""
     names = line.removeprefix(BOM).strip(b" ").decode("latin-1").split(" ")
     is_header = (
         all(_NAME.fullmatch(name) for name in names)
@@ -276,6 +281,13 @@ def find_header(text: bytes) -> list[str] | None:
         and 2 * sum(name in _KNOWN for name in names) >= len(names)
     )
     return names if is_header else None
+
+
+def announces_another(line: bytes, fields: Sequence[str]) -> bool:
+    """Whether a line is a header of other fields: what follows it would be read with values in the wrong columns."""
+    if not any(word in line for word in (b"srcaddr", b"bytes")) or len(line) > HEADER_WITHIN:
+        return False
+    return names_of(line.replace(b"_", b"-")) not in (None, fields)
 
 
 def _first_line(text: bytes) -> bytes | None:

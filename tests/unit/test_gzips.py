@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 import re
 import struct
 import zlib
@@ -298,6 +299,25 @@ def test_the_longest_line_is_what_duckdb_reads(tmp_path: Path, filler: bytes) ->
     assert read_by_duckdb(readable(tmp_path, path)) == (3, longest + 2)
     with pytest.raises(ObjectProblem) as caught:
         inspect_text(packed(tmp_path, b"x\n" + filler * (longest + 1) + b"\r\nx\n"))
+    assert caught.value.reason is Reason.LINE_TOO_LONG
+
+
+def test_a_message_is_as_long_as_a_line_may_be(tmp_path: Path) -> None:
+    """It comes in one piece behind the others, and so in the middle of what is counted."""
+    path = tmp_path / "object.log.gz"
+
+    def put(length: int) -> None:
+        texts = ["srcaddr bytes", "é" * length, "10.0.0.1 1"]
+        path.write_bytes(b"".join(json.dumps({"message": text}, ensure_ascii=False).encode() for text in texts))
+
+    longest = MAX_LINE_BYTES // 4  # two bytes, of each of which DuckDB makes two
+    put(longest)
+    facts = inspect_text(path)
+    assert facts.line_count == 3
+    assert read_by_duckdb(readable(tmp_path, path)) == (3, facts.line_bytes)
+    put(longest + 1)
+    with pytest.raises(ObjectProblem) as caught:
+        inspect_text(path)
     assert caught.value.reason is Reason.LINE_TOO_LONG
 
 

@@ -91,6 +91,22 @@ def test_what_is_read_beside_others_has_whole_numbers_and_text_alone(tmp_path: P
     }
 
 
+@pytest.mark.parametrize(("odd", "beside"), [("g[1]", "g1"), ("team*", "teams"), ("a?b", "axb")])
+def test_a_path_that_duckdb_takes_for_a_pattern_is_that_of_one_file(tmp_path: Path, odd: str, beside: str) -> None:
+    for folder, value in ((odd, 1.0), (beside, 9.0)):
+        (tmp_path / folder).mkdir()
+        parquet.write_table(pa.table({"bytes": [value]}), tmp_path / folder / "x.parquet")
+    write_united_parquet(tmp_path / odd / "x.parquet", tmp_path / "copy.parquet")
+    assert parquet.read_table(tmp_path / "copy.parquet").to_pydict() == {"bytes": ["1.0"]}
+
+
+def test_a_name_that_no_sql_can_hold_makes_its_object_a_broken_one(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    parquet.write_table(pa.table({"srcaddr": ["10.0.0.1"], "bytes": [1], "x\0y": [1]}), path)
+    with pytest.raises(ObjectProblem, match="a column's name holds a NUL"):
+        inspect_parquet(path)
+
+
 def test_what_duckdb_cannot_read_either_is_a_finding(tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"
     encoding = {"bytes": "BYTE_STREAM_SPLIT"}

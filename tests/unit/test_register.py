@@ -24,7 +24,7 @@ from flowlake.lake.manifests import read_objects, write_objects
 from flowlake.lake.objects import Kind, ListedObject, ObjectRow, objects_schema
 from flowlake.lake.register import RegisterError, UnusualText, plan, register
 from flowlake.lake.restatements import ensure_tables
-from flowlake.lake.spool import AthenaSpool, SpoolError, clear_spool, ensure_spooled
+from flowlake.lake.spool import AthenaSpool, Spool, SpoolError, clear_spool, ensure_spooled
 from flowlake.lake.storage import LocalStore, SourceError
 from flowlake.lake.windows import Window
 from flowlake.records.fields import V2_DEFAULT_HEADER
@@ -300,6 +300,42 @@ def test_a_path_that_duckdb_takes_for_a_pattern_is_read_through_a_link(logs: Log
     assert path.exists()
     assert ensure_spooled(logs.settings, WINDOW) == 1
     assert link.readlink() == path
+
+
+@pytest.mark.parametrize(
+    ("later", "reason"),
+    [
+        (V2_DEFAULT_HEADER, None),
+        (V2_DEFAULT_HEADER + " ", None),
+        (V2_DEFAULT_HEADER.replace("srcaddr dstaddr", "dstaddr srcaddr"), "mixed_formats"),
+        (V2_DEFAULT_HEADER.replace("srcaddr dstaddr", "dstaddr srcaddr").replace("-", "_"), "mixed_formats"),
+        (V2_DEFAULT_HEADER.replace("packets bytes", "bytes packets"), "mixed_formats"),
+        ("srcaddr dstaddr", "mixed_formats"),
+        ("x srcaddr y z", None),
+    ],
+)
+def test_an_object_that_was_joined_of_several_formats_is_not_read(logs: Logs, later: str, reason: str | None) -> None:
+    """Its records would pass for those of the first header, with source and destination exchanged."""
+    record = b"2 123456789012 eni-0a 10.0.0.1 10.0.0.2 50000 443 6 10 1000 1795176000 1795176060 ACCEPT OK\n"
+    lines = [V2_DEFAULT_HEADER.encode() + b"\n", *[record] * 40_000, later.encode() + b"\n", record]
+    logs.put(DAY + name(), b"".join(lines))
+    register(logs.settings, WINDOW)
+    (row,) = logs.rows().values()
+    assert row.reason == reason
+    if reason:
+        assert row.detail == f"a line in it announces {later.replace('_', '-')}"
+
+
+def test_a_spool_that_cannot_be_written_is_no_fault_of_the_object(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or an hour would be shown without the objects that need a copy."""
+    logs.put(DAY + name(), TEXT + b"caf\xc3\x80 10.0.0.1\n")
+
+    def copy(*_: object) -> Path:
+        raise PermissionError(13, "Permission denied", "/elsewhere/spool")
+
+    monkeypatch.setattr(Spool, "copy", copy)
+    with pytest.raises(RegisterError, match="cannot read or write /elsewhere/spool: Permission denied"):
+        register(logs.settings, WINDOW)
 
 
 def test_text_that_duckdb_would_refuse_is_read_from_a_copy(logs: Logs) -> None:

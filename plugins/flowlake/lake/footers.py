@@ -126,6 +126,8 @@ def parse_footer(footer: bytes) -> ParquetFacts:
         raise ObjectProblem(Reason.NOT_A_FLOW_LOG, "fewer than half of its columns are fields of flow logs")
     if any(len(name) > LONGEST_NAME for name in columns):
         raise ObjectProblem(Reason.NOT_A_FLOW_LOG, f"a column's name is longer than {LONGEST_NAME} characters")
+    if any("\0" in name for name in columns):
+        raise ObjectProblem(Reason.BROKEN_PARQUET, "a column's name holds a NUL")
     if len({name.lower() for name in columns}) != len(columns):
         raise ObjectProblem(Reason.BROKEN_PARQUET, "two of its columns have the same name")
     return ParquetFacts(

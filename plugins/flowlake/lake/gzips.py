@@ -29,6 +29,7 @@ from isal import isal_zlib
 
 from flowlake.lake.objects import MAX_LINE_BYTES, ObjectProblem, Reason
 from flowlake.lake.wrappings import Wrapping, find_wrapping, in_blocks
+from flowlake.records.formats import Format, parse_header
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,6 +45,10 @@ _INPUT_STEP = 32 * 1024
 _INPUT_STEP_WITH_FIELDS = 128 * 1024
 """isal 1.9 mistakes a member's head whose fields (an extra one of up to 64 KiB, a name) do not come in one piece."""
 _OUTPUT_STEP = 1024 * 1024  # also the bound that makes a zip bomb harmless
+_LONGEST_STEP = MAX_LINE_BYTES // 2
+"""A line of more bytes may be longer than the engine reads: a byte beyond ASCII takes two there."""
+_HEADER_WORDS = (b"srcaddr", b"bytes")
+_UP_TO_ITS_END = re.compile(rb"[^\r\n]*")
 _HEADER_SIZE = 10
 _GZIP = b"\x1f\x8b\x08"
 _ZSTD = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")
@@ -72,7 +77,7 @@ class TextFacts:
     are those of the first FIRST_LINES_LIMIT bytes, blank ones and one that goes on apart. `copy_reason` says why DuckDB
     cannot read the object as it is, though nothing is wrong with it: it reads `write_readable_copy` instead. `wrapping`
     says what the records were wrapped in, and how many there were. `digest` is the SHA-256 of the text, however it is
-    packed.
+    packed. `formats` are those that any of its lines announces, each once.
     """
 
     line_count: int
@@ -83,6 +88,7 @@ class TextFacts:
     copy_reason: str | None = None
     wrapping: str | None = None
     digest: bytes = b""
+    formats: tuple[Format, ...] = ()
 
 
 def inspect_text(path: Path) -> TextFacts:
@@ -90,13 +96,14 @@ def inspect_text(path: Path) -> TextFacts:
 
     Several gzip members and zeros after the last one are fine, and so are several zstd frames. OSError is the caller's.
     """
-    counter, digest = _LineCounter(), hashlib.sha256()
+    counter, digest, headers = _LineCounter(), hashlib.sha256(), _Headers()
     with _mapped(path) as data:
         text = _Unwrapped(_packed_text(data))
         with closing(text.chunks()) as chunks:
             for chunk in chunks:
                 counter.update(chunk)
                 digest.update(chunk)
+                headers.update(chunk)
     reasons = [text.copy_reason, counter.copy_reason]
     return TextFacts(
         line_count=counter.line_count,
@@ -107,6 +114,7 @@ def inspect_text(path: Path) -> TextFacts:
         copy_reason="; ".join(reason for reason in reasons if reason) or None,
         wrapping=text.wrapping.note if text.wrapping else None,
         digest=digest.digest(),
+        formats=headers.formats(),
     )
 
 
@@ -314,7 +322,7 @@ class _Members:
         """Whether a member starts here; False when only zeros follow. Raises ObjectProblem for anything else."""
         head = self._data[position : position + _HEADER_SIZE]
         if head[:3] != _GZIP[: len(head)]:
-            if not any(self._data[position:]):
+            if self._is_zeros(position):
                 self._refused.add("zeros after its gzip stream are left out")
                 return False
             detail = f"{len(self._data) - position} bytes after its gzip stream"
@@ -327,6 +335,10 @@ class _Members:
         if position > _SAFE_HEADS:
             self._refused.add("its gzip members are put into one")
         return True
+
+    def _is_zeros(self, position: int) -> bool:
+        steps = (self._data[start : start + _OUTPUT_STEP] for start in range(position, len(self._data), _OUTPUT_STEP))
+        return all(step.count(b"\0") == len(step) for step in steps)
 
     def _has_short_name(self, position: int) -> bool:
         start = position + _HEADER_SIZE
@@ -347,6 +359,39 @@ def _inflate(stream: isal_zlib.Decompress, pending: bytes, position: int) -> Ite
         # A full chunk may leave output behind even when all input is taken.
         if stream.eof or (not pending and len(chunk) < _OUTPUT_STEP):
             return
+
+
+class _Headers:
+    """Finds the lines that are headers, wherever they stand: joined objects may be of several formats.
+
+    Looks only at lines that hold a word which every useful header has and hardly any record: two searches of C a chunk.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[Format, None] = {}
+        self._rest = b""
+
+    def update(self, chunk: bytes) -> None:
+        text = self._rest + chunk
+        end = max(text.rfind(b"\n"), text.rfind(b"\r")) + 1
+        self._look(text[:end])
+        # Of a line that is too long for a header enough is kept to see that.
+        self._rest = text[end : end + FIRST_LINES_LIMIT + 1]
+
+    def formats(self) -> tuple[Format, ...]:
+        self._look(self._rest)
+        self._rest = b""
+        return tuple(self._found)
+
+    def _look(self, lines: bytes) -> None:
+        for word in _HEADER_WORDS:
+            position = lines.find(word)
+            while position >= 0:
+                start = max(lines.rfind(b"\n", 0, position), lines.rfind(b"\r", 0, position)) + 1
+                line = _UP_TO_ITS_END.match(lines, start)[0]  # type: ignore[index] # which matches nothing, too
+                if len(line) <= FIRST_LINES_LIMIT and (format_ := parse_header(line.replace(b"_", b"-"))):
+                    self._found.setdefault(format_)
+                position = lines.find(word, start + len(line))
 
 
 class _LineCounter:
@@ -396,7 +441,9 @@ class _LineCounter:
             last = max(last, chunk.rfind(b"\r"))
         # A filled line starts where a byte that ends no line follows one that does.
         self.filled += int(np.count_nonzero(is_end[:-1] > is_end[1:])) + (self._after_end and not is_end[0])
-        # Follow the lines that cross chunks: a line within one chunk cannot reach the limit.
+        if len(chunk) > _LONGEST_STEP:
+            self._measure(octets, is_end)
+        # Follow the lines that cross chunks: a line within a short one cannot reach the limit.
         if last < 0:
             self._grow(octets, is_ascii=is_ascii)
         else:
@@ -409,8 +456,18 @@ class _LineCounter:
         self._after_end = last == len(chunk) - 1
         self._after_cr = chunk.endswith(b"\r")
 
+    def _measure(self, octets: npt.NDArray[np.uint8], is_end: npt.NDArray[np.uint8]) -> None:
+        """Refuse a line between two ends of a chunk: a message of JSON comes in one piece, however long it is."""
+        import numpy as np
+
+        decoded = np.cumsum(1 + (octets >= 0x80), dtype=np.int64)
+        self._require(int(np.diff(decoded[np.flatnonzero(is_end)], prepend=0).max(initial=0)) - 1)
+
     def _grow(self, octets: npt.NDArray[np.uint8], *, is_ascii: bool) -> None:
         self._open += len(octets) + (0 if is_ascii else int((octets >= 0x80).sum()))
-        if self._open > MAX_LINE_BYTES:
+        self._require(self._open)
+
+    def _require(self, length: int) -> None:
+        if length > MAX_LINE_BYTES:
             detail = f"line {self._ends + 1} or a later one has more than {MAX_LINE_BYTES} bytes"
             raise ObjectProblem(Reason.LINE_TOO_LONG, detail)

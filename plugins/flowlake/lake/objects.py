@@ -59,6 +59,7 @@ class Reason(StrEnum):
     LINE_TOO_LONG = "line_too_long"
     BROKEN_WRAPPING = "broken_wrapping"
     NO_HEADER = "no_header"
+    MIXED_FORMATS = "mixed_formats"
     BROKEN_PARQUET = "broken_parquet"
     FORMAT_CHANGED = "format_changed"
     VANISHED = "vanished"
@@ -88,6 +89,7 @@ _MEANINGS = {
     Reason.LINE_TOO_LONG: "a line is longer than the engine reads (16 MiB)",
     Reason.BROKEN_WRAPPING: "the JSON or CSV that its records are wrapped in is cut off, damaged or of another kind",
     Reason.NO_HEADER: "its first line is no flow-log header: if it has none, set sources[].format",
+    Reason.MIXED_FORMATS: "it was joined of objects of several formats: put each format into an object of its own",
     Reason.BROKEN_PARQUET: "it is named .parquet and is not readable as Parquet",
     Reason.FORMAT_CHANGED: "its flow log had another format before: see sources[].format_changes",
     Reason.VANISHED: "it was deleted between listing and reading",

@@ -8,6 +8,7 @@ all of them, and one that is a double makes '443' of the others '443.0'.
 
 from __future__ import annotations
 
+import glob
 import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -131,13 +132,15 @@ def write_plain_parquet(path: Path, target: Path, types: Mapping[str, str], foun
     import duckdb
 
     temporary = target.with_name(f".{target.name}.tmp")
+    # DuckDB takes brackets and stars for a pattern, which may match the object beside.
+    source = literal(glob.escape(str(path)))
     columns = ", ".join(
         f"{_cast(name, type_, found.get(name))} as {_quoted(name.lower())}" for name, type_ in types.items()
     )
     with duckdb.connect(config={"threads": 1, "memory_limit": "1GB"}) as connection:
         try:
             connection.execute(
-                f"copy (select {columns} from read_parquet({literal(str(path))}, hive_partitioning = false)) "
+                f"copy (select {columns} from read_parquet({source}, hive_partitioning = false)) "
                 f"to {literal(str(temporary))} (format parquet, compression zstd)"
             )
         except (duckdb.IOException, duckdb.OutOfMemoryException) as error:

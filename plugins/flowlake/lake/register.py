@@ -519,7 +519,8 @@ def _inspect(spool: Spool, item: _Item) -> _Inspected:
     path = None
     try:
         path = spool.obtain(item.source, item.store, listed, kind)
-        with opened_problem():
+        # The spool's own errors are not the object's fault.
+        with opened_problem(path):
             inspected = _text_row(spool, item, path) if kind is Kind.TEXT else _parquet_row(spool, listed, path)
         if not item.source.is_s3:
             spool.obtain(item.source, item.store, listed, kind)  # still the file that was listed?
@@ -540,6 +541,10 @@ def _text_row(spool: Spool, item: _Item, path: Path) -> _Inspected:
         raise _empty(facts.wrapping)
     found = _text_format(item.source, facts.first_lines)
     format_ = found.format
+    if others := [other for other in facts.formats if other.fields != format_.fields]:
+        # What follows such a line would have its values in the wrong columns.
+        detail = f"a line in it announces {_excerpt(others[0].header.encode(), 200)}"
+        raise ObjectProblem(Reason.MIXED_FORMATS, detail)
     notes = [f"read from a plain copy: {facts.copy_reason}"] if facts.copy_reason else []
     if found.origin is _Origin.INFERRED:
         notes.append(f"without a header: {found.how}")

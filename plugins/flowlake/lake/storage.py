@@ -396,13 +396,21 @@ def _link_time(path: str) -> float:
 
 
 class opened_problem:  # noqa: N801 (a context manager, used as a verb)
-    """Turn the errors of opening a listed file into the finding that they are."""
+    """Turn the errors of opening a listed file into the finding that they are; those of another `path` pass."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        """Without a path all errors are the file's."""
+        self._path = path
 
     def __enter__(self) -> None:
         """Nothing to prepare."""
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """Raise ObjectProblem for a file that is gone or forbidden."""
+        # Arrow's errors name no file.
+        about = getattr(error, "filename", None)
+        if self._path is not None and about is not None and Path(os.fsdecode(about)) != self._path:
+            return
         if isinstance(error, FileNotFoundError):
             raise ObjectProblem(Reason.VANISHED) from None
         if isinstance(error, PermissionError):
@@ -513,6 +521,14 @@ _OBJECT_CODES = {
     "InvalidObjectState": Reason.ARCHIVED,
 }
 
+_PASSING_KMS_CODES = (
+    "KMS.DependencyTimeoutException",
+    "KMS.KMSInternalException",
+    "KMS.KeyUnavailableException",
+    "KMS.ThrottlingException",
+)
+"""Of the key service itself; all others are about the object's key."""
+
 _ADVICE = {
     "NoSuchBucket": "there is no such bucket: correct the uri",
     "AccessDenied": "access denied: grant s3:ListBucket on the bucket and s3:GetObject on its objects",
@@ -546,7 +562,17 @@ def _code(error: Exception) -> str:
 
 def _object_problem(error: Exception) -> ObjectProblem | None:
     reason = _OBJECT_CODES.get(_code(error))
+    if reason is None and _is_sealed(error):
+        return ObjectProblem(Reason.ACCESS_DENIED, shown(" ".join(str(error).split()))[:200])
     return ObjectProblem(reason) if reason else None
+
+
+def _is_sealed(error: Exception) -> bool:
+    """Whether an object is encrypted with a key that is switched off or gone, or that only its owner has (SSE-C)."""
+    code = _code(error)
+    if code == "InvalidRequest":
+        return "Server Side Encryption" in str(error)
+    return code.startswith("KMS.") and code not in _PASSING_KMS_CODES
 
 
 def default_s3_client(source: Source) -> S3Client:
