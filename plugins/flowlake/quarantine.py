@@ -275,7 +275,7 @@ def replay_window(context: RunContext, on_step: Callable[[Step, StepReport | Non
     still_objects, still_lines = _held(settings, window)
     registered: dict[str, bool] = {}
     for hour in window.hours:
-        registered |= read_uris(settings, hour)
+        registered |= read_uris(settings, hour) or {}
     return Replayed(
         window,
         freed_objects=tuple(sorted(uri for uri in objects if registered.get(uri))),

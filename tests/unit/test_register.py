@@ -1169,12 +1169,55 @@ def test_arrival_by_name_keeps_its_hour_and_reads_what_stands_there_now(logs: Lo
     assert [row.unpacked_bytes for row in logs.rows().values()] == [len(TEXT * 2)]
 
 
+def test_an_object_that_can_be_seen_only_now_is_read_with_its_hour(logs: Logs) -> None:
+    """A replica keeps the time of its original, and so does what `rsync -a` brings."""
+    logs.put(DAY + name())
+    register(logs.settings, WINDOW)
+    late = logs.put(DAY + name("fl-2"), TEXT * 2, arrived=f"{HOUR}:59")
+    report = register(logs.settings, LATER)
+    assert (report.overtaken, report.window) == ((HOUR,), Window.parse(HOUR, "2026-11-20T14"))
+    assert any(
+        problem.startswith(f"1 object of {HOUR} seen only now, for example {late}") for problem in report.problems
+    )
+    assert [hour for hour, *_ in recorded(logs.settings)] == [HOUR]
+    assert [row.is_readable for row in logs.rows().values()] == [True, True]
+    # Now it is registered, and nothing more appears.
+    again = register(logs.settings, LATER)
+    assert (again.overtaken, again.window) == ((), LATER)
+
+
+def test_an_object_that_is_named_for_a_past_hour_is_read_with_that_hour(logs: Logs) -> None:
+    settings = logs.with_source(arrival=Arrival.OBJECT_NAME)
+    logs.put(DAY + name())
+    register(settings, WINDOW)
+    logs.put(DAY + name("fl-2"), TEXT * 2, arrived="2026-11-20T15:30")
+    assert register(settings, LATER).overtaken == (HOUR,)
+    assert len(logs.rows()) == 2
+
+
+def test_objects_of_hours_and_sources_that_were_never_run_do_not_appear(logs: Logs, tmp_path: Path) -> None:
+    logs.put(DAY + name(), arrived="2026-11-20T11:10")
+    register(logs.settings, Window.parse("2026-11-20T11", HOUR))
+    # Its hour, 12, was never run; the source's first hour is 11; and 00 is more than a day before.
+    logs.put(DAY + name("fl-2"), TEXT * 2)
+    logs.put(DAY + name("fl-3"), TEXT * 3, arrived="2026-11-20T10:10")
+    assert register(logs.settings, LATER).overtaken == ()
+    (tmp_path / "other").mkdir()
+    other = Logs(tmp_path / "other")
+    other.put(DAY + name("fl-4"), TEXT * 4, arrived="2026-11-20T11:20")
+    added = replace(logs.settings, sources=(*logs.settings.sources, Source("added", str(other.root))))
+    assert register(added, LATER).overtaken == ()
+    logs.put(DAY + name("fl-5"), TEXT * 5, arrived="2026-11-20T11:20")
+    assert register(logs.settings, Window.parse("2026-11-21T12", "2026-11-21T13")).overtaken == ()
+    assert register(logs.settings, LATER).overtaken == ("2026-11-20T11",)
+
+
 def test_looking_for_overwritten_objects_reads_few_hours(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
     monkeypatch.setattr(register_module, "read_uris", lambda _, hour: read.append(hour) or {})
     logs.put(DAY + name(at="20261120T1155"))
     register(logs.settings, WINDOW)
-    assert read == ["2026-11-20T10", "2026-11-20T11", HOUR]
+    assert read == list(Window.parse("2026-11-19T12", "2026-11-20T13").hours)
     read.clear()
     # A name from long ago does not make the search longer than what is listed.
     logs.put(DAY + name(at="20010101T0000"))

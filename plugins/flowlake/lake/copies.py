@@ -155,7 +155,7 @@ def read_contents(settings: Settings, hour: str, ids: Collection[str] | None = N
     if ids is not None:
         table = table.filter(compute.is_in(table.column("content_id"), pa.array(sorted(ids), pa.string())))
     # Which of them count is written in one place alone, so no killed run leaves two that differ.
-    ledger = read_uris(settings, hour) if table.num_rows else {}
+    ledger = (read_uris(settings, hour) if table.num_rows else None) or {}
     return [
         Content(**row, arrival_hour=hour, is_read=ledger[row["uri"]])
         for row in table.to_pylist()

@@ -80,13 +80,13 @@ def registered_hours(settings: Settings) -> set[str]:
     return {path.split("/")[-2].removeprefix("arrival_hour=") for path in open_files(settings).list(OBJECTS)}
 
 
-def read_uris(settings: Settings, hour: str) -> dict[str, bool]:
-    """The objects that are registered in an arrival hour, and whether each is readable."""
+def read_uris(settings: Settings, hour: str) -> dict[str, bool] | None:
+    """The objects that are registered in an arrival hour, and whether each is readable; None for an unknown hour."""
     from pyarrow import parquet
 
     content = open_files(settings).read(objects_path(hour))
     if content is None:
-        return {}
+        return None
     table = parquet.ParquetFile(io.BytesIO(content)).read(columns=["uri", "status"], use_threads=False)
     statuses = table.column("status").to_pylist()
     return {

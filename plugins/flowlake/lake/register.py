@@ -13,7 +13,7 @@ import os
 import re
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -52,7 +52,7 @@ from flowlake.lake.storage import (
     opened_problem,
     source_key,
 )
-from flowlake.lake.windows import Window, format_hour
+from flowlake.lake.windows import Window, format_hour, parse_hour
 from flowlake.records.formats import KNOWN_FORMATS, Format, format_named, format_of, parse_header
 from flowlake.records.inference import guess_format
 from flowlake.settings import FormatChanges, Settings, Source, Target
@@ -83,8 +83,12 @@ _EACH_ITS_OWN = re.compile(r"[0-9]+(?:( [a-z]+?)s?\b)?| \(the first is [^)]*\)")
 
 _S3_THREADS = 8
 
-_CLOCKS_DIFFER_BY = timedelta(hours=1)
+_HOUR = timedelta(hours=1)
+_CLOCKS_DIFFER_BY = _HOUR
 """How long before the time in its name an object may arrive: the name and the store go by different clocks."""
+
+_APPEARS_WITHIN = timedelta(days=1)
+"""How far back objects are looked for that arrived in an hour and were not to be seen when it was registered."""
 
 
 class RegisterError(FlowlakeError):
@@ -188,9 +192,12 @@ def register(
         known: dict[ListedObject, _Inspected] = {}
         restated: dict[str, OvertakenHour] = {}
         others: dict[str, OvertakenHour] = {}
+        appeared: dict[str, OvertakenHour] = {}
         new_formats: list[str] = []
         while True:
-            window, found, earlier, overtaken = _settle(settings, window, s3_client, widen)
+            settled = _settle(settings, window, s3_client, widen)
+            window, found, earlier = settled.window, settled.found, settled.earlier
+            appeared |= settled.appeared
             _inspect_all(settings, found, tables, progress, known)
             inspected = {item.listed.uri: known[item.listed] for item in found.items}
             contracts = _contracts(settings, inspected)
@@ -208,7 +215,7 @@ def register(
             gone = left - contents.live_elsewhere(left)
             _guard(gone, accept_missing=accept_missing)
             others |= _as_overtaken(_unread_again(earlier, rows, copies))
-            if again := others | restated | {hour.arrival_hour: hour for hour in overtaken}:
+            if again := others | restated | appeared | settled.overtaken:
                 record(settings, asked, list(again.values()))
             if earlier and (corrected := _corrected_hours(settings, window, rows)):
                 note_corrected(settings, corrected)
@@ -237,7 +244,8 @@ def register(
         missing=len(gone),
         problems=(
             *found.problems,
-            *_overtaken_problems(overtaken, "overwritten since", window),
+            *_overtaken_problems(settled.overtaken.values(), "overwritten since", window),
+            *_overtaken_problems(appeared.values(), "seen only now", window),
             *_overtaken_problems(restated.values(), "counted otherwise since a copy is known", window),
             *_changed_formats(contracts, window),
             *_problems(rows),
@@ -321,6 +329,8 @@ class _Finding:
     hours: Mapping[str, str]
     deliveries: Mapping[str, str]
     problems: tuple[str, ...]
+    listings: tuple[tuple[Source, Mapping[str, str]], ...]
+    """What `hours` has, by source."""
 
     def hour_of(self, uri: str) -> str | None:
         """The hour in which an object that was registered under this uri arrived as it is now; None when it is gone."""
@@ -337,6 +347,7 @@ def _find(settings: Settings, window: Window, s3_client: S3ClientFactory | None)
     hours: dict[str, str] = {}
     deliveries: dict[str, str] = {}
     problems = []
+    listings = []
     for source in settings.sources:
         store = open_store(settings, source, s3_client)
         key = source_key(settings, source)
@@ -352,7 +363,23 @@ def _find(settings: Settings, window: Window, s3_client: S3ClientFactory | None)
             items.append(_Item(listed, source, store))
         hours |= listing.hours
         deliveries |= listing.deliveries
-    return _Finding(tuple(items), hours, deliveries, tuple(problems))
+        listings.append((source, listing.hours))
+    return _Finding(tuple(items), hours, deliveries, tuple(problems), tuple(listings))
+
+
+@dataclass(frozen=True)
+class _Settled:
+    """The window to register, what it holds, and what earlier registrations of it read.
+
+    `overtaken` are hours whose objects were overwritten since they were registered, `appeared` those of which objects
+    are listed that were not there, or not to be seen, when they were.
+    """
+
+    window: Window
+    found: _Finding
+    earlier: Set[str]
+    overtaken: Mapping[str, OvertakenHour]
+    appeared: Mapping[str, OvertakenHour]
 
 
 def _settle(
@@ -360,29 +387,31 @@ def _settle(
     window: Window,
     s3_client: S3ClientFactory | None,
     widen: Callable[[Window], None],
-) -> tuple[Window, _Finding, set[str], tuple[OvertakenHour, ...]]:
-    """The window to register, what it holds, what earlier registrations of it read, and overtaken hours."""
+) -> _Settled:
+    appeared: dict[str, OvertakenHour] = {}
     while True:
         found = _find(settings, window, s3_client)
         hours = (*_hours_before(window, found), *window.hours)
-        registered = dict(zip(hours, _each(settings, lambda hour: read_uris(settings, hour), hours), strict=True))
-        earlier = {uri for hour in window.hours for uri, is_readable in registered[hour].items() if is_readable}
+        read = dict(zip(hours, _each(settings, lambda hour: read_uris(settings, hour), hours), strict=True))
+        registered = {hour: uris for hour, uris in read.items() if uris is not None}
+        earlier = {uri for hour in window.hours for uri, is_readable in registered.get(hour, {}).items() if is_readable}
         held = {hour: _overtaken_uris(uris, hour, window, found) for hour, uris in registered.items()}
-        now = tuple(OvertakenHour(hour, len(uris), min(uris)) for hour, uris in sorted(held.items()) if uris)
-        hull = widened(window, [hour.arrival_hour for hour in now])
+        now = _as_overtaken({hour: uris for hour, uris in sorted(held.items()) if uris})
+        appeared |= _as_overtaken(_appeared_uris(registered, window, found))
+        hull = widened(window, [*now, *appeared])
         if hull == window:
-            return window, found, earlier, now
+            return _Settled(window, found, earlier, now, appeared)
         widen(hull)
         window = hull
 
 
 def _hours_before(window: Window, found: _Finding) -> tuple[str, ...]:
-    """The hours before the window in which one of its objects can have been registered.
+    """The hours before the window in which one of its objects can have been registered, and those of the day before.
 
     None lies before the time in the object's name, but for the clocks' difference, and none before the days listed.
     """
     first = min((_first_hour(item, window) for item in found.items), default=window.start)
-    return Window(first, window.start).hours if first < window.start else ()
+    return Window(min(first, window.start - _APPEARS_WITHIN), window.start).hours
 
 
 def _first_hour(item: _Item, window: Window) -> datetime:
@@ -400,6 +429,29 @@ def _overtaken_uris(registered: Iterable[str], hour: str, window: Window, found:
     return [
         uri for uri in registered if (now := found.hour_of(uri) or hour) != hour and (hour in hours or now in hours)
     ]
+
+
+def _appeared_uris(
+    registered: Mapping[str, Collection[str]], window: Window, found: _Finding
+) -> Mapping[str, Sequence[str]]:
+    """The objects of hours before the window that are listed now, and were not when their hours were registered.
+
+    A replica, an upload in parts and a file that keeps its time have a `LastModified` of before they can be seen. Of a
+    source that is new in the settings the hours are not, so they are not taken for such.
+    """
+    start, end = (format_hour(moment) for moment in (window.start - _APPEARS_WITHIN, window.start))
+    appeared: dict[str, list[str]] = defaultdict(list)
+    for source, hours in found.listings:
+        since = min((hour for hour, uris in registered.items() if not hours.keys().isdisjoint(uris)), default=end)
+        for uri, hour in hours.items():
+            if (
+                max(since, start) <= hour < end
+                and uri not in registered.get(hour, (uri,))
+                # Else the hour's own run would not find it either.
+                and is_listed(uri, Window.parse(hour, format_hour(parse_hour(hour) + _HOUR)), source)
+            ):
+                appeared[hour].append(uri)
+    return appeared
 
 
 def _corrected_hours(settings: Settings, window: Window, rows: Sequence[ObjectRow]) -> list[str]:
