@@ -378,8 +378,8 @@ class _Settled:
     window: Window
     found: _Finding
     earlier: Set[str]
-    overtaken: Mapping[str, OvertakenHour]
-    appeared: Mapping[str, OvertakenHour]
+    overtaken: dict[str, OvertakenHour]
+    appeared: dict[str, OvertakenHour]
 
 
 def _settle(
