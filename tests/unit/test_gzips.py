@@ -3,6 +3,8 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import os
+import random
 import re
 import struct
 import zlib
@@ -319,6 +321,26 @@ def test_a_message_is_as_long_as_a_line_may_be(tmp_path: Path) -> None:
     with pytest.raises(ObjectProblem) as caught:
         inspect_text(path)
     assert caught.value.reason is Reason.LINE_TOO_LONG
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bytes])
+def test_a_file_that_becomes_shorter_while_it_is_read_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pack: Callable[[bytes], bytes]
+) -> None:
+    """The system ends a process that reads such a file from a mapping."""
+    path = tmp_path / "object.log.gz"
+    text = random.Random(1).randbytes(4_000_000).hex()  # noqa: S311 - a seed, not a secret
+    path.write_bytes(pack(b"version\n" + text.encode()))
+    count = gzips._LineCounter.update
+
+    def shorten(counter: gzips._LineCounter, chunk: bytes) -> None:
+        os.truncate(path, 100_000)
+        count(counter, chunk)
+
+    monkeypatch.setattr(gzips._LineCounter, "update", shorten)
+    with pytest.raises(ObjectProblem) as caught:
+        inspect_text(path)
+    assert caught.value.reason is Reason.CHANGED
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zstd])

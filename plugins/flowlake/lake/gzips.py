@@ -14,7 +14,6 @@ A line ends in `\\r\\n`, `\\n` or `\\r`; the last one may lack its end. Bytes of
 from __future__ import annotations
 
 import hashlib
-import mmap
 import os
 import re
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE, getincrementaldecoder
@@ -23,7 +22,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 from isal import isal_zlib
 
@@ -97,8 +96,8 @@ def inspect_text(path: Path) -> TextFacts:
     Several gzip members and zeros after the last one are fine, and so are several zstd frames. OSError is the caller's.
     """
     counter, digest, headers = _LineCounter(), hashlib.sha256(), _Headers()
-    with _mapped(path) as data:
-        text = _Unwrapped(_packed_text(data))
+    with path.open("rb") as file:
+        text = _Unwrapped(_packed_text(_File(file)))
         with closing(text.chunks()) as chunks:
             for chunk in chunks:
                 counter.update(chunk)
@@ -166,30 +165,41 @@ def write_readable_copy(path: Path, target: Path) -> None:
     """
     temporary = target.with_name(f".{target.name}.tmp")
     packer = isal_zlib.compressobj(level=1, wbits=31)
-    with _mapped(path) as data, temporary.open("wb") as out, closing(_Unwrapped(_packed_text(data)).chunks()) as chunks:
-        for chunk in chunks:
-            out.write(packer.compress(chunk if chunk.isascii() else chunk.decode("latin-1").encode()))
+    with path.open("rb") as file, temporary.open("wb") as out:
+        with closing(_Unwrapped(_packed_text(_File(file))).chunks()) as chunks:
+            for chunk in chunks:
+                out.write(packer.compress(chunk if chunk.isascii() else chunk.decode("latin-1").encode()))
         out.write(packer.flush())
     temporary.replace(target)
 
 
-class _mapped:  # noqa: N801 (a context manager, used as a verb)
-    """A file as bytes that are not copied into memory; an empty file as no bytes."""
+class _Bytes(Protocol):
+    """What is packed: some bytes, or a file."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._map: mmap.mmap | None = None
+    def __len__(self) -> int: ...
 
-    def __enter__(self) -> mmap.mmap | bytes:
-        with self._path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size == 0:
-                return b""
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        return self._map
+    def __getitem__(self, at: slice, /) -> bytes: ...
 
-    def __exit__(self, *_: object) -> None:
-        if self._map is not None:
-            self._map.close()
+
+class _File:
+    """A file as bytes, each read when it is asked for.
+
+    Of one that became shorter meanwhile it says so; had it been mapped into memory, the system would end the process.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self._size = os.fstat(file.fileno()).st_size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, at: slice, /) -> bytes:
+        start, end, _ = at.indices(self._size)
+        found = os.pread(self.file.fileno(), end - start, start)
+        if len(found) < end - start:
+            raise ObjectProblem(Reason.CHANGED)
+        return found
 
 
 class _Text(Protocol):
@@ -201,9 +211,9 @@ class _Text(Protocol):
     def chunks(self) -> Generator[bytes]: ...
 
 
-def _packed_text(data: mmap.mmap | bytes) -> _Text:
+def _packed_text(data: _Bytes) -> _Text:
     """How to unpack an object, by its first bytes. Raises ObjectProblem when it is no text, packed or not."""
-    head = bytes(data[:_TEXT_START])
+    head = data[:_TEXT_START]
     if head[:3] == _GZIP[: len(head)]:
         return _Members(data)
     if _ZSTD.match(head):
@@ -252,7 +262,7 @@ class _Plain:
 
     copy_reason: str | None = "it is plain text, unpacked on the way"
 
-    def __init__(self, data: mmap.mmap | bytes) -> None:
+    def __init__(self, data: _Bytes) -> None:
         self._data = data
 
     def chunks(self) -> Generator[bytes]:
@@ -265,21 +275,20 @@ class _Frames:
 
     copy_reason: str | None = "it is packed with zstd"
 
-    def __init__(self, data: mmap.mmap | bytes) -> None:
+    def __init__(self, data: _Bytes) -> None:
         self._data = data
 
     def chunks(self) -> Generator[bytes]:
         import pyarrow as pa
 
-        stream = pa.CompressedInputStream(pa.BufferReader(pa.py_buffer(self._data)), "zstd")
+        packed = pa.PythonFile(self._data.file, "r") if isinstance(self._data, _File) else pa.BufferReader(self._data)
+        stream = pa.CompressedInputStream(packed, "zstd")
         try:
             # What was unpacked before an error is lost with the step that meets it: small steps lose little.
             while chunk := stream.read(_INPUT_STEP):
                 yield chunk
         except OSError as error:
             raise _zstd_problem(str(error), len(self._data)) from None
-        finally:
-            del stream  # as long as it is there, the file cannot be unmapped
 
 
 def _zstd_problem(message: str, size: int) -> ObjectProblem:
@@ -294,7 +303,7 @@ def _zstd_problem(message: str, size: int) -> ObjectProblem:
 class _Members:
     """A gzip object, member after member."""
 
-    def __init__(self, data: mmap.mmap | bytes) -> None:
+    def __init__(self, data: _Bytes) -> None:
         self._data = data
         self._refused: set[str] = set()
 
@@ -308,7 +317,7 @@ class _Members:
             if not self._starts_member(position):
                 return
             stream = isal_zlib.decompressobj(wbits=31)
-            step = _INPUT_STEP_WITH_FIELDS if data[position + 3] else _INPUT_STEP
+            step = _INPUT_STEP if data[position + 3 : position + 4] == b"\0" else _INPUT_STEP_WITH_FIELDS
             while not stream.eof:
                 if position >= size:
                     detail = f"cut off after {size} packed bytes"
