@@ -1,8 +1,8 @@
 """`make nightly`: random histories and kills, each compared with one clean run over the same objects; random objects.
 
-    make nightly                   102 histories, a third of them with a killed run; of the kills on purpose every other
-                                   one, and every ninth on Athena: all of them in nine days; 20,000 objects, each held
-                                   against its bytes
+    make nightly                   102 histories, a third of them with a killed run; of the kills on purpose every third
+                                   one, and every fifteenth on Athena, so that all of them are played in as many days;
+                                   20,000 objects, each held against its bytes
     make nightly SEED=7 SHARE=0.1  a tenth of it, from a seed of one's own (else the day is the seed)
     make nightly ONLY=7-23         the histories of a world again; ONLY=kill-12 one kill on purpose; athena-3 one on
                                    Athena; objects-3 the objects of a seed
@@ -59,7 +59,7 @@ OBJECTS = "objects-"
 ATHENA = "athena-"
 """Kills, and failing services, on the local Athena. They come first: it would slow the others down."""
 
-KILL_SHARE, ATHENA_SHARE = 1 / 2, 1 / 9
+KILL_SHARE, ATHENA_SHARE = 1 / 3, 1 / 15
 """How much of the kills on purpose, here and on Athena: seeds that follow each other, as days do, play the others."""
 
 
