@@ -37,6 +37,10 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PROJECT = Path(os.environ.get("FLOWLAKE_DBT_PROJECT", REPOSITORY / "dbt_project"))
 
 
+_PATIENCE_SECONDS = 10.0
+"""How long a dbt that is told to end may take; its transaction is undone either way."""
+
+
 class DbtError(FlowlakeError):
     """A model, a test or dbt itself failed; the message names the first of them."""
 
@@ -180,13 +184,17 @@ def _build(settings: Settings, window: Window, layer: str, folder: Path, meanwhi
         cwd=home,
         close_fds=False,
     ) as process:
-        meanwhile()
-        if process.stdout is not None:
-            for line in process.stdout:
+        try:
+            meanwhile()
+            for line in process.stdout or ():
                 text = line.rstrip()
                 if text:
                     log.info("dbt: %s", text)
                     tail = [*tail[-30:], text]
+        except BaseException:
+            # A time limit, Ctrl-C: who leaves takes the lock along, and nobody may write beside a dbt that goes on.
+            _end(process)
+            raise
     outcome = _outcome(results)
     if outcome is None:
         said = " | ".join(tail[-6:])
@@ -208,6 +216,14 @@ def _build(settings: Settings, window: Window, layer: str, folder: Path, meanwhi
         tests=sum(result["unique_id"].startswith("test.") for result in outcome),
         seconds_by_node={result["unique_id"]: float(result["execution_time"]) for result in outcome},
     )
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    try:
+        process.wait(timeout=_PATIENCE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def _athena_environment(settings: Settings) -> dict[str, str]:

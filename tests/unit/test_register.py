@@ -21,7 +21,7 @@ from flowlake.lake.duck import connect
 from flowlake.lake.files import LocalFiles
 from flowlake.lake.gzips import TextFacts, inspect_text
 from flowlake.lake.manifests import read_objects, write_objects
-from flowlake.lake.objects import Kind, ListedObject, ObjectRow, objects_schema
+from flowlake.lake.objects import Kind, ListedObject, ObjectProblem, ObjectRow, Reason, objects_schema
 from flowlake.lake.register import RegisterError, UnusualText, plan, register
 from flowlake.lake.restatements import ensure_tables
 from flowlake.lake.spool import AthenaSpool, Spool, SpoolError, clear_spool, ensure_spooled
@@ -1169,47 +1169,59 @@ def test_arrival_by_name_keeps_its_hour_and_reads_what_stands_there_now(logs: Lo
     assert [row.unpacked_bytes for row in logs.rows().values()] == [len(TEXT * 2)]
 
 
-def test_an_object_that_can_be_seen_only_now_is_read_with_its_hour(logs: Logs) -> None:
+def test_objects_that_can_be_seen_only_after_their_hour_was_run_are_named(logs: Logs) -> None:
     """A replica keeps the time of its original, and so does what `rsync -a` brings."""
     logs.put(DAY + name())
     register(logs.settings, WINDOW)
     late = logs.put(DAY + name("fl-2"), TEXT * 2, arrived=f"{HOUR}:59")
-    report = register(logs.settings, LATER)
-    assert (report.overtaken, report.window) == ((HOUR,), Window.parse(HOUR, "2026-11-20T14"))
-    assert any(
-        problem.startswith(f"1 object of {HOUR} seen only now, for example {late}") for problem in report.problems
+    # Of an hour that was never run, and of one of two days before.
+    logs.put(DAY + name("fl-3"), TEXT * 3, arrived="2026-11-20T11:20")
+    logs.put(DAY + name("fl-4"), TEXT * 4, arrived="2026-11-18T12:20")
+    said = (
+        f"1 object of hours before could not be seen when these were registered, for example {late}: flowlake backfill "
+        f"--from {HOUR} --to 2026-11-20T13 reads them"
     )
-    assert [hour for hour, *_ in recorded(logs.settings)] == [HOUR]
-    assert [row.is_readable for row in logs.rows().values()] == [True, True]
-    # Now it is registered, and nothing more appears.
-    again = register(logs.settings, LATER)
-    assert (again.overtaken, again.window) == ((), LATER)
+    for _ in range(2):
+        report = register(logs.settings, LATER)
+        assert (report.window, report.overtaken) == (LATER, ())
+        assert report.problems == (said,)
+    register(logs.settings, WINDOW)
+    assert register(logs.settings, LATER).problems == ()
 
 
-def test_an_object_that_is_named_for_a_past_hour_is_read_with_that_hour(logs: Logs) -> None:
+def test_what_comes_late_of_a_source_that_goes_by_names_is_named(logs: Logs) -> None:
     settings = logs.with_source(arrival=Arrival.OBJECT_NAME)
     logs.put(DAY + name())
     register(settings, WINDOW)
     logs.put(DAY + name("fl-2"), TEXT * 2, arrived="2026-11-20T15:30")
-    assert register(settings, LATER).overtaken == (HOUR,)
-    assert len(logs.rows()) == 2
+    (problem,) = register(settings, LATER).problems
+    assert problem.startswith("1 object of hours before could not be seen")
 
 
-def test_objects_of_hours_and_sources_that_were_never_run_do_not_appear(logs: Logs, tmp_path: Path) -> None:
-    logs.put(DAY + name(), arrived="2026-11-20T11:10")
-    register(logs.settings, Window.parse("2026-11-20T11", HOUR))
-    # Its hour, 12, was never run; the source's first hour is 11; and 00 is more than a day before.
+@pytest.mark.parametrize("reason", [Reason.ACCESS_DENIED, Reason.ARCHIVED])
+def test_an_object_that_may_not_be_read_any_more_keeps_its_rows_until_somebody_lets_them_go(
+    logs: Logs, monkeypatch: pytest.MonkeyPatch, reason: Reason
+) -> None:
+    """Or a replay of last year would empty it, once a lifecycle rule has put its objects into the archive."""
+    path = logs.put(DAY + name())
     logs.put(DAY + name("fl-2"), TEXT * 2)
-    logs.put(DAY + name("fl-3"), TEXT * 3, arrived="2026-11-20T10:10")
-    assert register(logs.settings, LATER).overtaken == ()
-    (tmp_path / "other").mkdir()
-    other = Logs(tmp_path / "other")
-    other.put(DAY + name("fl-4"), TEXT * 4, arrived="2026-11-20T11:20")
-    added = replace(logs.settings, sources=(*logs.settings.sources, Source("added", str(other.root))))
-    assert register(added, LATER).overtaken == ()
-    logs.put(DAY + name("fl-5"), TEXT * 5, arrived="2026-11-20T11:20")
-    assert register(logs.settings, Window.parse("2026-11-21T12", "2026-11-21T13")).overtaken == ()
-    assert register(logs.settings, LATER).overtaken == ("2026-11-20T11",)
+    register(logs.settings, WINDOW)
+    before = files(logs.settings.lake.raw)
+    inspect = register_module.inspect_text
+
+    def deny(found: Path) -> TextFacts:
+        if found == path:
+            raise ObjectProblem(reason)
+        return inspect(found)
+
+    monkeypatch.setattr(register_module, "inspect_text", deny)
+    with pytest.raises(
+        RegisterError, match=f"1 object registered earlier may not be read any more, for example {path}"
+    ):
+        register(logs.settings, WINDOW)
+    assert files(logs.settings.lake.raw) == before
+    assert register(logs.settings, WINDOW, accept_missing=True).missing == 1
+    assert logs.rows()[DAY + name()].reason == reason
 
 
 def test_looking_for_overwritten_objects_reads_few_hours(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1217,7 +1229,7 @@ def test_looking_for_overwritten_objects_reads_few_hours(logs: Logs, monkeypatch
     monkeypatch.setattr(register_module, "read_uris", lambda _, hour: read.append(hour) or {})
     logs.put(DAY + name(at="20261120T1155"))
     register(logs.settings, WINDOW)
-    assert read == list(Window.parse("2026-11-19T12", "2026-11-20T13").hours)
+    assert read == ["2026-11-20T10", "2026-11-20T11", HOUR]
     read.clear()
     # A name from long ago does not make the search longer than what is listed.
     logs.put(DAY + name(at="20010101T0000"))

@@ -13,7 +13,7 @@ import os
 import re
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -89,6 +89,9 @@ _CLOCKS_DIFFER_BY = _HOUR
 
 _APPEARS_WITHIN = timedelta(days=1)
 """How far back objects are looked for that arrived in an hour and were not to be seen when it was registered."""
+
+_DENIED = (Reason.ACCESS_DENIED, Reason.ARCHIVED)
+"""Of an object that was read before: its rows could not be made again."""
 
 
 class RegisterError(FlowlakeError):
@@ -192,12 +195,12 @@ def register(
         known: dict[ListedObject, _Inspected] = {}
         restated: dict[str, OvertakenHour] = {}
         others: dict[str, OvertakenHour] = {}
-        appeared: dict[str, OvertakenHour] = {}
+        overwritten: dict[str, OvertakenHour] = {}
         new_formats: list[str] = []
         while True:
-            settled = _settle(settings, window, s3_client, widen)
-            window, found, earlier = settled.window, settled.found, settled.earlier
-            appeared |= settled.appeared
+            window, found, earlier, overtaken = _settle(settings, window, s3_client, widen)
+            # Of a second pass the ledgers are those that the first one wrote, which know nothing of it any more.
+            overwritten |= {hour.arrival_hour: hour for hour in overtaken}
             _inspect_all(settings, found, tables, progress, known)
             inspected = {item.listed.uri: known[item.listed] for item in found.items}
             contracts = _contracts(settings, inspected)
@@ -211,11 +214,13 @@ def register(
                 continue
             rows = [_counted(one.row, copies) for one in inspected.values()]
             _check_access(settings, [known[item.listed].row for item in found.items])
-            left = found.gone(earlier) | (earlier & {row.uri for row in rows if row.reason == Reason.VANISHED})
+            denied = earlier & {row.uri for row in rows if row.reason in _DENIED}
+            vanished = earlier & {row.uri for row in rows if row.reason == Reason.VANISHED}
+            left = found.gone(earlier) | vanished | denied
             gone = left - contents.live_elsewhere(left)
-            _guard(gone, accept_missing=accept_missing)
+            _guard(gone, denied, accept_missing=accept_missing)
             others |= _as_overtaken(_unread_again(earlier, rows, copies))
-            if again := others | restated | appeared | settled.overtaken:
+            if again := others | restated | overwritten:
                 record(settings, asked, list(again.values()))
             if earlier and (corrected := _corrected_hours(settings, window, rows)):
                 note_corrected(settings, corrected)
@@ -229,6 +234,7 @@ def register(
             if settings.lake.catalog is None or contents.judge() == copies:
                 break
         _drop_spooled(settings, [known[item.listed].row for item in found.items], rows)
+        unseen = _unseen(settings, window, found)
     unknown = sorted({name for row in rows for name in row.unknown_fields})
     report = RegisterReport(
         window=window,
@@ -244,12 +250,12 @@ def register(
         missing=len(gone),
         problems=(
             *found.problems,
-            *_overtaken_problems(settled.overtaken.values(), "overwritten since", window),
-            *_overtaken_problems(appeared.values(), "seen only now", window),
+            *_overtaken_problems(overwritten.values(), "overwritten since", window),
             *_overtaken_problems(restated.values(), "counted otherwise since a copy is known", window),
             *_changed_formats(contracts, window),
             *_problems(rows),
             *_gone_problem(gone),
+            *_unseen_problem(unseen),
         ),
         seconds=time.monotonic() - started,
     )
@@ -329,8 +335,6 @@ class _Finding:
     hours: Mapping[str, str]
     deliveries: Mapping[str, str]
     problems: tuple[str, ...]
-    listings: tuple[tuple[Source, Mapping[str, str]], ...]
-    """What `hours` has, by source."""
 
     def hour_of(self, uri: str) -> str | None:
         """The hour in which an object that was registered under this uri arrived as it is now; None when it is gone."""
@@ -347,7 +351,6 @@ def _find(settings: Settings, window: Window, s3_client: S3ClientFactory | None)
     hours: dict[str, str] = {}
     deliveries: dict[str, str] = {}
     problems = []
-    listings = []
     for source in settings.sources:
         store = open_store(settings, source, s3_client)
         key = source_key(settings, source)
@@ -363,23 +366,7 @@ def _find(settings: Settings, window: Window, s3_client: S3ClientFactory | None)
             items.append(_Item(listed, source, store))
         hours |= listing.hours
         deliveries |= listing.deliveries
-        listings.append((source, listing.hours))
-    return _Finding(tuple(items), hours, deliveries, tuple(problems), tuple(listings))
-
-
-@dataclass(frozen=True)
-class _Settled:
-    """The window to register, what it holds, and what earlier registrations of it read.
-
-    `overtaken` are hours whose objects were overwritten since they were registered, `appeared` those of which objects
-    are listed that were not there, or not to be seen, when they were.
-    """
-
-    window: Window
-    found: _Finding
-    earlier: Set[str]
-    overtaken: dict[str, OvertakenHour]
-    appeared: dict[str, OvertakenHour]
+    return _Finding(tuple(items), hours, deliveries, tuple(problems))
 
 
 def _settle(
@@ -387,31 +374,53 @@ def _settle(
     window: Window,
     s3_client: S3ClientFactory | None,
     widen: Callable[[Window], None],
-) -> _Settled:
-    appeared: dict[str, OvertakenHour] = {}
+) -> tuple[Window, _Finding, set[str], tuple[OvertakenHour, ...]]:
+    """The window to register, what it holds, what earlier registrations of it read, and overtaken hours."""
     while True:
         found = _find(settings, window, s3_client)
         hours = (*_hours_before(window, found), *window.hours)
-        read = dict(zip(hours, _each(settings, lambda hour: read_uris(settings, hour), hours), strict=True))
-        registered = {hour: uris for hour, uris in read.items() if uris is not None}
-        earlier = {uri for hour in window.hours for uri, is_readable in registered.get(hour, {}).items() if is_readable}
+        registered = {hour: uris or {} for hour, uris in _registered(settings, hours).items()}
+        earlier = {uri for hour in window.hours for uri, is_readable in registered[hour].items() if is_readable}
         held = {hour: _overtaken_uris(uris, hour, window, found) for hour, uris in registered.items()}
-        now = _as_overtaken({hour: uris for hour, uris in sorted(held.items()) if uris})
-        appeared |= _as_overtaken(_appeared_uris(registered, window, found))
-        hull = widened(window, [*now, *appeared])
+        now = tuple(OvertakenHour(hour, len(uris), min(uris)) for hour, uris in sorted(held.items()) if uris)
+        hull = widened(window, [hour.arrival_hour for hour in now])
         if hull == window:
-            return _Settled(window, found, earlier, now, appeared)
+            return window, found, earlier, now
         widen(hull)
         window = hull
 
 
+def _registered(settings: Settings, hours: Sequence[str]) -> Mapping[str, Mapping[str, bool] | None]:
+    return dict(zip(hours, _each(settings, lambda hour: read_uris(settings, hour), hours), strict=True))
+
+
 def _hours_before(window: Window, found: _Finding) -> tuple[str, ...]:
-    """The hours before the window in which one of its objects can have been registered, and those of the day before.
+    """The hours before the window in which one of its objects can have been registered.
 
     None lies before the time in the object's name, but for the clocks' difference, and none before the days listed.
     """
     first = min((_first_hour(item, window) for item in found.items), default=window.start)
-    return Window(min(first, window.start - _APPEARS_WITHIN), window.start).hours
+    return Window(first, window.start).hours if first < window.start else ()
+
+
+def _unseen(settings: Settings, window: Window, found: _Finding) -> Mapping[str, Sequence[str]]:
+    """The objects of hours before the window that are listed now, and were not when their hours were registered.
+
+    A replica, an upload in parts and a file that keeps its time have a `LastModified` of before they can be seen; so
+    has whatever comes late of a source that goes by names. Looks back for a day.
+    """
+    start, end = (format_hour(moment) for moment in (window.start - _APPEARS_WITHIN, window.start))
+    listed: dict[str, list[str]] = defaultdict(list)
+    for uri, hour in found.hours.items():
+        if start <= hour < end:
+            listed[hour].append(uri)
+    registered = _registered(settings, sorted(listed))
+    unseen = {
+        hour: [uri for uri in listed[hour] if uri not in known]
+        for hour, known in registered.items()
+        if known is not None
+    }
+    return {hour: uris for hour, uris in unseen.items() if uris}
 
 
 def _first_hour(item: _Item, window: Window) -> datetime:
@@ -429,29 +438,6 @@ def _overtaken_uris(registered: Iterable[str], hour: str, window: Window, found:
     return [
         uri for uri in registered if (now := found.hour_of(uri) or hour) != hour and (hour in hours or now in hours)
     ]
-
-
-def _appeared_uris(
-    registered: Mapping[str, Collection[str]], window: Window, found: _Finding
-) -> Mapping[str, Sequence[str]]:
-    """The objects of hours before the window that are listed now, and were not when their hours were registered.
-
-    A replica, an upload in parts and a file that keeps its time have a `LastModified` of before they can be seen. Of a
-    source that is new in the settings the hours are not, so they are not taken for such.
-    """
-    start, end = (format_hour(moment) for moment in (window.start - _APPEARS_WITHIN, window.start))
-    appeared: dict[str, list[str]] = defaultdict(list)
-    for source, hours in found.listings:
-        since = min((hour for hour, uris in registered.items() if not hours.keys().isdisjoint(uris)), default=end)
-        for uri, hour in hours.items():
-            if (
-                max(since, start) <= hour < end
-                and uri not in registered.get(hour, (uri,))
-                # Else the hour's own run would not find it either.
-                and is_listed(uri, Window.parse(hour, format_hour(parse_hour(hour) + _HOUR)), source)
-            ):
-                appeared[hour].append(uri)
-    return appeared
 
 
 def _corrected_hours(settings: Settings, window: Window, rows: Sequence[ObjectRow]) -> list[str]:
@@ -483,11 +469,14 @@ def _unread_again(earlier: Collection[str], rows: Sequence[ObjectRow], copies: C
     return unread
 
 
-def _guard(gone: set[str], *, accept_missing: bool) -> None:
+def _guard(gone: set[str], denied: Collection[str], *, accept_missing: bool) -> None:
     if gone and not accept_missing:
+        state = "is gone" if len(gone) == 1 else "are gone"
+        if gone.issubset(denied):
+            state = "may not be read any more"
         message = (
-            f"{count_of(len(gone), 'object')} registered earlier {'is' if len(gone) == 1 else 'are'} gone, for example "
-            f"{shown(min(gone))}: restore them, or run with --accept-missing to drop their rows"
+            f"{count_of(len(gone), 'object')} registered earlier {state}, for example {shown(min(gone))}: "
+            "restore them, or run with --accept-missing to drop their rows"
         )
         raise RegisterError(message)
 
@@ -1063,3 +1052,14 @@ def _gone_problem(gone: set[str]) -> list[str]:
         return []
     objects = count_of(len(gone), "object")
     return [f"{objects} registered earlier and gone: rows dropped (for example {shown(min(gone))})"]
+
+
+def _unseen_problem(unseen: Mapping[str, Sequence[str]]) -> list[str]:
+    if not unseen:
+        return []
+    objects = count_of(sum(map(len, unseen.values())), "object")
+    first, end = min(unseen), format_hour(parse_hour(max(unseen)) + _HOUR)
+    return [
+        f"{objects} of hours before could not be seen when these were registered, for example "
+        f"{shown(min(unseen[first]))}: flowlake backfill --from {first} --to {end} reads them"
+    ]
