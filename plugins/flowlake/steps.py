@@ -215,7 +215,8 @@ def _mark_verdict(context: RunContext, layer: Layer, passed: bool, detail: str |
         if passed:  # Before the hours may be published.
             note_restated(context.settings, connection, context.window, context.run_id, written)
         mark_hours(connection, context.window, state, context.run_id, detail)
-        if passed:
+    if passed:  # After that was written down, which on Athena is when the ledger is closed.
+        with open_ledger(context.settings, read_only=False) as connection:
             retried(lambda: forget_pending_restatements(context.settings, connection))
 
 

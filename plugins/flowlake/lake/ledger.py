@@ -60,8 +60,11 @@ class StagingState(StrEnum):
 BLOCKING = (HourState.BUILDING, HourState.FAILED)
 
 
-KEPT_IN_FILES = ("windows", "overtaken_hours", "unpublished_hours")
-"""The tables of the schema `ops` that are files of their own where the lake is on Athena."""
+KEPT_IN_FILES = ("unpublished_hours", "overtaken_hours", "windows")
+"""The tables of the schema `ops` that are files of their own where the lake is on Athena.
+
+In the order in which they are written: what a run notes is there before its hours count as validated.
+"""
 
 
 def ledger_path(table: str) -> str:
