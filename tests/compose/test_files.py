@@ -178,6 +178,10 @@ def test_every_variable_of_flowlake_is_one_that_it_reads(services: dict[str, Any
     assert [name for name in sorted(named) if not re.search(rf"\b{name}\b", code)] == []
 
 
+def test_what_a_dag_reads_of_the_environment_reaches_what_reads_the_dags(services: dict[str, Any]) -> None:
+    assert "FLOWLAKE_MAX_ACTIVE_RUNS" in services["dag-processor"]["environment"]
+
+
 def test_every_folder_that_a_service_writes_to_belongs_to_the_user_of_the_image(
     services: dict[str, Any], image: Stage
 ) -> None:

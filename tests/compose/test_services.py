@@ -172,7 +172,7 @@ def test_the_databases_are_made_and_each_user_gets_into_its_own_alone(stack: Sta
 
 def test_making_the_databases_again_changes_passwords_and_nothing_else(stack: Stack, variables: dict[str, str]) -> None:
     try:
-        assert make_databases(stack, LAKE_DB_PASSWORD="another one").returncode == 0  # noqa: S106
+        assert make_databases(stack, LAKE_DB_PASSWORD="another one").returncode == 0  # noqa: S106 - a test's
         _connect(stack, "flowlake", "another one", "lake")
     finally:
         assert make_databases(stack).returncode == 0

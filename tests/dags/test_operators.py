@@ -229,7 +229,7 @@ class TestMaintenance:
         monkeypatch.setattr(maintenance, "maintain", maintain)
         operator = MaintenanceOperator(task_id="maintain", dry_run=False)
         with pytest.raises(AirflowFailException, match="all is spent"):
-            operator.execute.__wrapped__(operator, _context(params={}))  # type: ignore[attr-defined]
+            operator.execute.__wrapped__(operator, _context(params={}))  # type: ignore[attr-defined] # Airflow wraps it
 
 
 class Looks:

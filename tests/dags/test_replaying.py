@@ -158,7 +158,7 @@ class TestReplay:
         self.events = OutletEventAccessors()
         # A run without a schedule has no data interval.
         context = {"params": DEFAULTS, "run_id": "manual__1", "outlet_events": self.events}
-        return seen, operator.execute.__wrapped__(operator, context)  # type: ignore[attr-defined]
+        return seen, operator.execute.__wrapped__(operator, context)  # type: ignore[attr-defined] # Airflow wraps it
 
     def test_runs_its_window_as_a_run_of_its_own(self, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         restated = Restatement(

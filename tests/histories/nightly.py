@@ -1,7 +1,7 @@
 """`make nightly`: random histories and kills, each compared with one clean run over the same objects; random objects.
 
     make nightly                   102 histories, a third of them with a killed run; of the kills on purpose every third
-                                   one, and every fifteenth on Athena, so that all of them are played in as many days;
+                                   one, and every fifteenth on Athena (all of them in three, and in fifteen days);
                                    20,000 objects, each held against its bytes
     make nightly SEED=7 SHARE=0.1  a tenth of it, from a seed of one's own (else the day is the seed)
     make nightly ONLY=7-23         the histories of a world again; ONLY=kill-12 one kill on purpose; athena-3 one on
@@ -126,7 +126,7 @@ def start_process(folder: str, server: Postgres | None, athena: LocalAthena | No
 
 def work(name: str) -> Outcome:
     """Run one piece of work in this process; what goes wrong is part of the outcome."""
-    global bench  # noqa: PLW0603
+    global bench  # noqa: PLW0603 - as above
     started, told, problem, counts = time.monotonic(), [], None, (0, 0, 0)
     try:
         kind = next((kind for kind in PLAYS if kind and name.startswith(kind)), "")
@@ -292,7 +292,7 @@ def report(outcomes: Iterator[Outcome], expected: int, catalog: str) -> bool:
 
 def say(line: str) -> None:
     """Its output is what it is for."""
-    print(line, flush=True)  # noqa: T201
+    print(line, flush=True)  # noqa: T201 - likewise
 
 
 if __name__ == "__main__":

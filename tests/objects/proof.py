@@ -118,7 +118,7 @@ def staged_rows(settings: Settings) -> Mapping[str, Counter[Row]]:
     return staged
 
 
-def differs(expected: Expected, row: ObjectRow, staged: Counter[Row]) -> str | None:  # noqa: PLR0911
+def differs(expected: Expected, row: ObjectRow, staged: Counter[Row]) -> str | None:  # noqa: PLR0911 - one for each thing that can be wrong
     """What is wrong with what came of an object; None when nothing is."""
     if not row.is_readable:
         if not row.reason:

@@ -187,7 +187,8 @@ def register(
     called with the window that they make.
 
     Raises SourceError when a source cannot be listed or read at all, and RegisterError when objects registered earlier
-    are gone from their source and `accept_missing` is not set, for the rows read from them could not be made again.
+    are gone from their source, or may not be read any more, and `accept_missing` is not set: the rows that were read
+    from them could not be made again.
     """
     started = time.monotonic()
     with _file_errors():
@@ -1051,7 +1052,7 @@ def _gone_problem(gone: set[str]) -> list[str]:
     if not gone:
         return []
     objects = count_of(len(gone), "object")
-    return [f"{objects} registered earlier and gone: rows dropped (for example {shown(min(gone))})"]
+    return [f"{objects} registered earlier and gone or denied: rows dropped (for example {shown(min(gone))})"]
 
 
 def _unseen_problem(unseen: Mapping[str, Sequence[str]]) -> list[str]:
