@@ -85,7 +85,7 @@ QUESTIONS = (
         f"select {_TEXT_SCOPES}, cast(sum(bytes) as bigint) from records group by 1, 2, 3 order by 1, 2, 3",
         """
         select src_scope, dst_scope, action, cast(sum(bytes) as bigint)
-        from rpt_internal_external where event_hour >= {since} group by 1, 2, 3 order by 1, 2, 3
+        from rpt_scopes_hourly where event_hour >= {since} group by 1, 2, 3 order by 1, 2, 3
         """,
     ),
     Question(

@@ -27,6 +27,15 @@
     end
 {%- endmacro %}
 
+{#- Whether an hour is complete for every flow log that is known: what every report of hours says of its rows. -#}
+{% macro complete_hours() -%}
+    (
+        select event_hour, count(*) filter (where status <> 'complete') = 0 as is_complete
+        from {{ ref("rpt_completeness") }}
+        group by 1
+    )
+{%- endmacro %}
+
 {#- How many hours of a day, as far as it has come, are not complete: what every report of days says of its rows. -#}
 {% macro incomplete_days() -%}
     (

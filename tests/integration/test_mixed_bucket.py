@@ -106,6 +106,8 @@ def test_completeness_stands_beside_the_numbers(mixed: Mixed) -> None:
     )
     days = mixed.lake.rows("select distinct event_date, incomplete_hours from flowlake.rpt_top_talkers")
     assert days == [(first.date(), 1)]
+    scopes = mixed.lake.rows("select distinct event_hour, is_complete from flowlake.rpt_internal_external order by 1")
+    assert scopes == [(first, True), (second, False)]
     hours = mixed.lake.rows(
         "select event_hour, accepted_records, rejected_records, nodata_records, skipdata_records, status "
         "from flowlake.fct_interface_hours where flow_log_id = 'fl-mixed01'"

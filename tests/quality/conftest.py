@@ -139,12 +139,12 @@ from intermediate.int_gateway_flows__partials;
 -- Reports that are right whatever the edges say: what breaks an edge breaks no report.
 create view marts.rpt_pairs_hourly as
 select event_hour, flows, packets, bytes from core.fct_edges where is_counted;
-create view marts.rpt_internal_external as from marts.rpt_pairs_hourly;
+create view marts.rpt_scopes_hourly as from marts.rpt_pairs_hourly;
 create view marts.rpt_rejected_ports_hourly as
 select event_hour, packets, bytes from core.fct_edges where is_counted and action = 'REJECT';
 create view marts.rpt_rejected_sources_hourly as from marts.rpt_rejected_ports_hourly;
-create view marts.rpt_rejected_quarter_hourly as from marts.rpt_rejected_ports_hourly;
-create view marts.rpt_gateway_flows as from core.fct_gateway_flows where is_counted;
+create view marts.rpt_rejected_protocols_hourly as from marts.rpt_rejected_ports_hourly;
+create view marts.rpt_gateway_flows_hourly as from core.fct_gateway_flows where is_counted;
 
 create table ops.fct_interface_hours as
 select event_hour, interface_id, flow_log_id, sum(accepted_records)::bigint as accepted_records,

@@ -224,6 +224,6 @@ def test_an_hour_that_was_never_registered_does_not_pass(sound: Copy) -> None:
 
 
 def test_a_missing_table_is_named(sound: Copy) -> None:
-    sound.drop("marts", "rpt_internal_external")
-    with pytest.raises(GateError, match=r"no table marts\.rpt_internal_external: run the step"):
+    sound.drop("marts", "rpt_scopes_hourly")
+    with pytest.raises(GateError, match=r"no table marts\.rpt_scopes_hourly: run the step"):
         sound.report(Layer.MARTS)

@@ -35,7 +35,7 @@ DELIVERED = {
 EVERYTHING = [crossing for delivered in DELIVERED.values() for crossing in delivered]
 TABLES = (
     "core.fct_gateway_flows",
-    "marts.rpt_gateway_flows",
+    "marts.rpt_gateway_flows_hourly",
     "intermediate.int_gateway_flows__partials",
     "intermediate.int_hours__touched",
 )
@@ -69,7 +69,7 @@ def reported(lake: Any) -> Sums:
     sums: Sums = Counter()
     for hour, source, target, *vpcs_and_gateway, row in lake.rows(
         "select event_hour, src_attachment_id, dst_attachment_id, src_vpc_id, dst_vpc_id, tgw_id,"
-        f" [{', '.join(measures)}] from lake.marts.rpt_gateway_flows"
+        f" [{', '.join(measures)}] from lake.marts.rpt_gateway_flows_hourly"
     ):
         assert vpcs_and_gateway == [f"vpc-of-{source}", f"vpc-of-{target}" if target else None, GATEWAY]
         assert (hour, source, target, "packets") not in sums

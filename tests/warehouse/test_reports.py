@@ -228,6 +228,8 @@ KEYS = {
     "rpt_rejected_sources": ("place", "src_device_id"),
     "rpt_size_correlation": ("event_date, action",),
     "rpt_graph_size": ("event_date",),
+    "rpt_internal_external": ("event_hour, src_scope, dst_scope, action",),
+    "rpt_rejected_quarter_hourly": ("quarter_at, protocol",),
     "rpt_recipients": ("event_date, src_device_id",),
     "rpt_top_recipients": ("event_date, src_device_id, place", "event_date, src_device_id, dst_device_id"),
 }

@@ -44,11 +44,17 @@ with
                     {{ device_id("coalesce(pkt_srcaddr, srcaddr)", "vpc_id") }} as device_id,
                     pkt_src_aws_service as aws_service
                 from {{ ref("stg_flow_logs__records") }}
-                where pkt_src_aws_service is not null and {{ in_arrival_window("arrival_hour") }}
+                where
+                    resource_type is null
+                    and pkt_src_aws_service is not null
+                    and {{ in_arrival_window("arrival_hour") }}
                 union all
                 select {{ device_id("coalesce(pkt_dstaddr, dstaddr)", "vpc_id") }}, pkt_dst_aws_service
                 from {{ ref("stg_flow_logs__records") }}
-                where pkt_dst_aws_service is not null and {{ in_arrival_window("arrival_hour") }}
+                where
+                    resource_type is null
+                    and pkt_dst_aws_service is not null
+                    and {{ in_arrival_window("arrival_hour") }}
             ) as named
         group by 1
     ),

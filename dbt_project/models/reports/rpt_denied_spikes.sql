@@ -74,12 +74,6 @@ select
     completeness.is_complete
 from measured
 inner join {{ ref("dim_devices") }} as devices on measured.src_device_id = devices.device_id
-left join
-    (
-        select event_hour, count(*) filter (where status <> 'complete') = 0 as is_complete
-        from {{ ref("rpt_completeness") }}
-        group by 1
-    ) as completeness
-    on measured.event_hour = completeness.event_hour
+left join {{ complete_hours() }} as completeness on measured.event_hour = completeness.event_hour
 -- 100 packets keep the first knock of every scanner out, whose mean and deviation are nothing.
 where measured.packets >= 100 and measured.packets > measured.mean_before + 3 * measured.deviation_before

@@ -1,20 +1,21 @@
 -- One row per pair of attachments and of VPCs of a Transit Gateway and event hour.
-{{ config(materialized="replaced", replaces="event_hour", meta={"published": true}) }}
+{# Older lakes have a table of its name, which readers may still be pinned to. #}
+{{ config(materialized="report_view", alias="rpt_gateway_flows_report", meta={"published": "view"}) }}
 
 select
-    event_hour,
-    tgw_id,
-    src_attachment_id,
-    dst_attachment_id,
-    src_vpc_id,
-    dst_vpc_id,
-    src_account_id,
-    dst_account_id,
-    cast(sum(flows) as bigint) as flows,
-    cast(sum(packets) as bigint) as packets,
-    cast(sum(bytes) as bigint) as bytes,
-    {%- for reason in lost_packets() %} cast(sum({{ reason }}) as bigint) as {{ reason }}, {%- endfor %}
-    bool_or(is_lossy) as is_lossy
-from {{ ref("fct_gateway_flows") }}
-where is_counted and {{ in_restated_hours("event_hour") }}
-group by 1, 2, 3, 4, 5, 6, 7, 8
+    flows.event_hour,
+    flows.tgw_id,
+    flows.src_attachment_id,
+    flows.dst_attachment_id,
+    flows.src_vpc_id,
+    flows.dst_vpc_id,
+    flows.src_account_id,
+    flows.dst_account_id,
+    flows.flows,
+    flows.packets,
+    flows.bytes,
+    {%- for reason in lost_packets() %} flows.{{ reason }}, {%- endfor %}
+    flows.is_lossy,
+    hours.is_complete
+from {{ ref("rpt_gateway_flows_hourly") }} as flows
+left join {{ complete_hours() }} as hours on flows.event_hour = hours.event_hour

@@ -30,6 +30,13 @@ with
             first_rejected_at,
             last_rejected_at
         from recent
+    ),
+
+    completeness as (
+        select case when count(*) > 0 then count(*) filter (where not hours.is_complete) end as incomplete_hours
+        from {{ complete_hours() }} as hours
+        cross join newest
+        where hours.event_hour > newest.event_hour - interval '14' day and hours.event_hour <= newest.event_hour
     )
 
 select
@@ -41,7 +48,9 @@ select
     cast(ranked.packets as bigint) as packets,
     cast(ranked.flows as bigint) as flows,
     ranked.first_rejected_at,
-    ranked.last_rejected_at
+    ranked.last_rejected_at,
+    completeness.incomplete_hours
 from ranked
+cross join completeness
 inner join {{ ref("dim_devices") }} as devices on ranked.src_device_id = devices.device_id
 where ranked.place <= 10

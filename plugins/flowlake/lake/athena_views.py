@@ -1,7 +1,8 @@
 """What people read on Athena: the Glue database `flowlake`, one view a table, each pinned to a validated snapshot.
 
 A snapshot belongs to one Iceberg table, so the views are moved one by one, each atomically: facts and dimensions first,
-reports after them (docs/adr/0018-athena.md says what a reader can see in between). What every view shall show is
+reports after them, and last what says how complete they are (docs/adr/0018-athena.md says what a reader can see in
+between). What every view shall show is
 decided before the first of them moves, and written down (`ops/published.json`), so that a publish that was killed is
 brought to its end by the next one, and never half taken back.
 """
@@ -37,6 +38,9 @@ _PIN = re.compile(r"""FROM\s+("?\w+"?\s*\.\s*"?\w+"?)\s+FOR VERSION AS OF (\d+)\
 """The end of a pinned view's query: its table, and the snapshot."""
 
 _EMPTY = re.compile(r"WHERE false\s*\Z", re.IGNORECASE)
+PUBLISHED = ("core", "marts", "ops")
+"""The schemas whose tables are published, in the order in which their views are moved."""
+
 _SOURCE = re.compile(r'"([a-z0-9_]+)"\."([a-z0-9_]+)"\Z')
 _VIEW_TEXT = re.compile(r"/\* Presto View: ([A-Za-z0-9+/=\s]+) \*/")
 
@@ -85,8 +89,9 @@ def publish(settings: Settings, manifest: Path) -> Published:
         }
         lake.ensure_databases(["flowlake"])
         files.write(RECORD, json.dumps({**moved, "is_whole": False}, indent=1).encode())
-        core = [table for table in pinned if table.name.startswith(("fct_", "dim_"))]
-        for wave in (core, [table for table in pinned if table not in core]):
+        # In between hours may seem less complete than they are, never more.
+        for schema in PUBLISHED:
+            wave = [table for table in pinned if _source(lake, table)[0] == schema]
             # To the end, so that an error leaves no statement under way.
             list(pool.map(lambda table: _move(lake, table, newest[table.name]), wave))
     views = {table.name: table.source for table in tables if table.is_view}
@@ -181,11 +186,8 @@ class _State:
 
 
 def _newest(lake: AthenaLake, table: PublishedTable) -> _State:
-    source = _SOURCE.search(table.source)
-    if source is None:
-        raise PublishError(f"{table.source} is no table's name")
-    schema = source[1].removeprefix(f"{lake.settings.database}_")
-    found = lake.glue_table(schema, source[2])
+    schema, name = _source(lake, table)
+    found = lake.glue_table(schema, name)
     if found is None:
         raise PublishError(f"there is no table {table.source}: run the step build_marts first")
     metadata = lake.metadata(found)
@@ -200,6 +202,14 @@ def _newest(lake: AthenaLake, table: PublishedTable) -> _State:
     known = {one["name"] for one in schemas[snapshot.get("schema-id", metadata["current-schema-id"])]}
     later = {one["name"]: one["type"] for one in schemas[metadata["current-schema-id"]] if one["name"] not in known}
     return _State(int(current), {name: _athena_type(str(type_)) for name, type_ in later.items()})
+
+
+def _source(lake: AthenaLake, table: PublishedTable) -> tuple[str, str]:
+    """The schema of the design and the name of what a published table shows."""
+    source = _SOURCE.search(table.source)
+    if source is None:
+        raise PublishError(f"{table.source} is no table's name")
+    return source[1].removeprefix(f"{lake.settings.database}_"), source[2]
 
 
 def _athena_type(iceberg: str) -> str:

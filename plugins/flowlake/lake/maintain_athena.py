@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flowlake.lake.athena import AthenaError, AthenaLake
-from flowlake.lake.athena_views import move_view, note_moved, published_snapshots
+from flowlake.lake.athena_views import PUBLISHED, move_view, note_moved, published_snapshots
 from flowlake.lake.aws import aws_errors, client, pages
 from flowlake.lake.files import S3Files
 from flowlake.lake.ledger import blocking_hours, open_ledger
@@ -48,8 +48,6 @@ _MOST_RUNS = 20
 
 _MARGIN = timedelta(days=1)
 """More than the time between a look at a table and its VACUUM."""
-
-_PUBLISHED = ("core", "marts", "ops")
 
 _AGE = "vacuum_max_snapshot_age_seconds"
 
@@ -168,7 +166,7 @@ def _tables(settings: Settings) -> list[_Table]:
         if schema != SCHEMA:
             for table in lake.glue_tables(schema):
                 # Of a published table the view has its name; other schemas publish nothing.
-                pinned = pins.get(table["Name"]) if schema in _PUBLISHED else None
+                pinned = pins.get(table["Name"]) if schema in PUBLISHED else None
                 described = _describe(lake, schema, table, pinned)
                 if described is not None:
                     found.append(described)

@@ -127,11 +127,11 @@ _REJECTED = {name: f"case when action = 'REJECT' then {name} else 0 end" for nam
 
 REPORT_TOTALS: tuple[ReportTotals, ...] = (
     ReportTotals("rpt_pairs_hourly", _SUMS),
-    ReportTotals("rpt_internal_external", _SUMS),
+    ReportTotals("rpt_scopes_hourly", _SUMS),
     ReportTotals("rpt_rejected_ports_hourly", _REJECTED),
     ReportTotals("rpt_rejected_sources_hourly", _REJECTED),
-    ReportTotals("rpt_rejected_quarter_hourly", {"packets": _REJECTED["packets"]}),
-    ReportTotals("rpt_gateway_flows", _GATEWAY_SUMS, fact="fct_gateway_flows"),
+    ReportTotals("rpt_rejected_protocols_hourly", {"packets": _REJECTED["packets"]}),
+    ReportTotals("rpt_gateway_flows_hourly", _GATEWAY_SUMS, fact="fct_gateway_flows"),
 )
 """Reports that split every counted (or every rejected) edge of an hour without a rest or an overlap; or every flow that
 is counted of Transit Gateways."""
