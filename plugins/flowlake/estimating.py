@@ -19,7 +19,7 @@ from flowlake.errors import FlowlakeError
 from flowlake.lake.athena import AthenaLake
 from flowlake.lake.aws import athena_settings
 from flowlake.lake.costs import LEAST_BILLED, dollars
-from flowlake.lake.duck import connect, lake_exists
+from flowlake.lake.duck import columns_of, connect, lake_exists
 from flowlake.lake.manifests import objects_path
 from flowlake.lake.tables import read_rows
 from flowlake.settings import Target
@@ -220,12 +220,8 @@ def _past_times(settings: Settings) -> list[tuple[int, float]]:
     if not lake_exists(settings):
         return []
     with connect(settings) as connection:
-        tables = connection.execute(
-            "select count(*) from duckdb_tables() where database_name = 'lake' and (schema_name, table_name) in "
-            f"(('ops', 'windows'), ('intermediate', '{_OBJECTS}'))"
-        ).fetchone()
-    if tables != (2,):
-        return []
+        if not all(columns_of(connection, table) for table in ("ops.windows", f"intermediate.{_OBJECTS}")):
+            return []
     times = []
     for ended_at, hours, arrived in read_rows(settings, _VALIDATED):
         written = [_written_at(settings, hour) for hour in hours]

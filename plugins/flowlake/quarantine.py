@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
+from flowlake.lake.duck import columns_of, connect
 from flowlake.lake.manifests import read_objects, read_uris
 from flowlake.lake.objects import Reason, shown
 from flowlake.lake.publish import HoursBlock
@@ -400,12 +401,8 @@ def _is_built(settings: Settings) -> bool:
         from flowlake.lake.athena import AthenaLake
 
         return AthenaLake(settings, asked=True).glue_table("intermediate", "int_objects__accounted") is not None
-    ((found,),) = read_rows(
-        settings,
-        "select count(*) from duckdb_tables() where database_name = 'lake' and schema_name = 'intermediate' "
-        "and table_name = 'int_objects__accounted'",
-    )
-    return bool(found)
+    with connect(settings) as connection:
+        return bool(columns_of(connection, "intermediate.int_objects__accounted"))
 
 
 def _malformed(selection: Selection) -> str:

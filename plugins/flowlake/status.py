@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from flowlake.lake.duck import connect
+from flowlake.lake.duck import columns_of, connect
 from flowlake.lake.ledger import HourState, open_ledger
 from flowlake.lake.objects import shown
 from flowlake.lake.publish import published_version
@@ -87,11 +87,7 @@ def _version(settings: Settings) -> int | None:
 
 
 def _hours(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str, str, object, str | None]]:
-    found = connection.execute(
-        "select count(*) from duckdb_tables() where database_name = 'lake' and schema_name = 'ops' "
-        "and table_name = 'windows'"
-    ).fetchone()
-    if not found or not found[0]:
+    if not columns_of(connection, "ops.windows"):
         return []
     return connection.execute(
         "select arrival_hour, state, run_id, updated_at, detail from lake.ops.windows order by arrival_hour"

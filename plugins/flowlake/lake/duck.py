@@ -255,6 +255,21 @@ def connect(settings: Settings, *, read_only: bool = True) -> Iterator[duckdb.Du
         yield connection
 
 
+def columns_of(connection: Any, table: str) -> tuple[str, ...]:
+    """The columns of a table or a view of the attached lake (`ops.windows`); none where there is no such thing.
+
+    It alone is looked up: DuckDB's own lists of tables and columns load, and bind, all that the catalogue has, which
+    takes longer than most of what is asked of them.
+    """
+    import duckdb
+
+    try:
+        described = connection.execute(f"select * from lake.{table} limit 0").description
+    except duckdb.CatalogException:
+        return ()
+    return tuple(str(column[0]) for column in described)
+
+
 def bound_memory(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
     """Bound DuckDB's memory as dbt's profile does for the models, and have it spill into a folder of its own.
 

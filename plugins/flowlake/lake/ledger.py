@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from flowlake.errors import FlowlakeError
 from flowlake.lake.aws import athena_settings
-from flowlake.lake.duck import connect, retried
+from flowlake.lake.duck import columns_of, connect, retried
 from flowlake.lake.files import S3Files
 from flowlake.lake.tables import run_statement
 from flowlake.settings import Target
@@ -119,7 +119,7 @@ def _save(
     from pyarrow import parquet
 
     for table in KEPT_IN_FILES:
-        if _columns(connection, "ops", table):
+        if columns_of(connection, f"ops.{table}"):
             rows = connection.execute(f"select * from lake.ops.{table} order by all").to_arrow_table()
             sink = pa.BufferOutputStream()
             parquet.write_table(rows, sink, compression="zstd")
@@ -135,7 +135,7 @@ def ensure_ledger(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _ensure_ledger(connection: duckdb.DuckDBPyConnection) -> None:
-    columns = _columns(connection, "ops", "windows")
+    columns = columns_of(connection, "ops.windows")
     if not columns:
         connection.execute("create schema if not exists lake.ops")
         connection.execute(
@@ -151,18 +151,10 @@ def _ensure_ledger(connection: duckdb.DuckDBPyConnection) -> None:
             "update lake.ops.windows set staging = 'passed', staging_run_id = run_id where state = 'validated'"
         )
         # It used to hold the silent hours as well, which are a view now.
-        if _columns(connection, "intermediate", "int_coverage__delivered"):
+        if columns_of(connection, "intermediate.int_coverage__delivered"):
             connection.execute("delete from lake.intermediate.int_coverage__delivered where objects = 0")
             connection.execute("alter table lake.intermediate.int_coverage__delivered drop column status")
         connection.execute("commit")
-
-
-def _columns(connection: duckdb.DuckDBPyConnection, schema: str, table: str) -> set[str]:
-    rows = connection.execute(
-        "select column_name from duckdb_columns() where database_name = 'lake' and schema_name = ? and table_name = ?",
-        [schema, table],
-    ).fetchall()
-    return {name for (name,) in rows}
 
 
 @dataclass(frozen=True)
@@ -265,7 +257,7 @@ def require_passed(connection: duckdb.DuckDBPyConnection, window: Window) -> Non
 
 def begun_hours(connection: duckdb.DuckDBPyConnection, run_id: str, window: Window) -> tuple[str, ...]:
     """The arrival hours outside a window that a run has staged and that are not validated, ascending."""
-    if not _columns(connection, "ops", "windows"):
+    if not columns_of(connection, "ops.windows"):
         return ()
     rows = connection.execute(
         "select arrival_hour from lake.ops.windows "
@@ -277,7 +269,7 @@ def begun_hours(connection: duckdb.DuckDBPyConnection, run_id: str, window: Wind
 
 def hour_states(connection: duckdb.DuckDBPyConnection, window: Window) -> dict[str, str]:
     """How far each hour of a window came that was ever run, by hour."""
-    if not _columns(connection, "ops", "windows"):
+    if not columns_of(connection, "ops.windows"):
         return {}
     rows = connection.execute(
         "select arrival_hour, state from lake.ops.windows where arrival_hour in (select unnest(?))",

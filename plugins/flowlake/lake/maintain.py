@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowlake.errors import FlowlakeError
-from flowlake.lake.duck import CATALOG, bound_memory, connect, literal
+from flowlake.lake.duck import CATALOG, bound_memory, columns_of, connect, literal
 from flowlake.lake.ledger import HourState, blocking_hours
 from flowlake.lake.lock import Scope, run_lock
 from flowlake.lake.manifests import read_objects
@@ -305,20 +305,12 @@ def _spooled(settings: Settings, connection: duckdb.DuckDBPyConnection, before: 
 
 
 def _validated(connection: duckdb.DuckDBPyConnection) -> set[str]:
-    if not _has_ledger(connection):
+    if not columns_of(connection, "ops.windows"):
         return set()
     rows = connection.execute(
         "select arrival_hour from lake.ops.windows where state = ?", [HourState.VALIDATED.value]
     ).fetchall()
     return {hour for (hour,) in rows}
-
-
-def _has_ledger(connection: duckdb.DuckDBPyConnection) -> bool:
-    row = connection.execute(
-        "select count(*) from duckdb_tables() where database_name = 'lake' and schema_name = 'ops' "
-        "and table_name = 'windows'"
-    ).fetchone()
-    return bool(row and row[0])
 
 
 def _older(paths: Iterable[Path], before: datetime) -> Iterator[LocalFile]:

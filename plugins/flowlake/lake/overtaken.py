@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from flowlake.lake.duck import lake_exists, retried
+from flowlake.lake.duck import columns_of, lake_exists, retried
 from flowlake.lake.ledger import open_ledger
 from flowlake.lake.spool import clear_spool
 from flowlake.lake.tables import run_statement
@@ -53,11 +53,8 @@ class OvertakenHour:
 
 def ensure_table(connection: duckdb.DuckDBPyConnection) -> None:
     """Create `lake.ops.overtaken_hours` where it is missing; bring one of an older version up to this one."""
-    columns = connection.execute(
-        "select column_name from duckdb_columns() where database_name = 'lake' and schema_name = 'ops' "
-        "and table_name = 'overtaken_hours'"
-    ).fetchall()
-    if ("until_hour",) in columns:
+    columns = columns_of(connection, "ops.overtaken_hours")
+    if "until_hour" in columns:
         return
 
     def create() -> None:
@@ -102,7 +99,7 @@ def recorded_hours(settings: Settings, window: Window) -> tuple[str, ...]:
     if not lake_exists(settings):
         return ()
     with open_ledger(settings) as connection:
-        if not _exists(connection):
+        if not columns_of(connection, "ops.overtaken_hours"):
             return ()
         end = window.end
         while True:
@@ -184,11 +181,3 @@ def _transact(settings: Settings, work: Callable[[duckdb.DuckDBPyConnection], ob
             connection.execute("commit")
 
         retried(attempt)
-
-
-def _exists(connection: duckdb.DuckDBPyConnection) -> bool:
-    found = connection.execute(
-        "select 1 from duckdb_tables() where database_name = 'lake' and schema_name = 'ops' "
-        "and table_name = 'overtaken_hours'"
-    ).fetchone()
-    return found is not None

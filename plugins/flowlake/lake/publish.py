@@ -15,10 +15,11 @@ from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
 from flowlake.errors import FlowlakeError
-from flowlake.lake.duck import CATALOG, connect, retried
+from flowlake.lake.duck import CATALOG, columns_of, connect, retried
 from flowlake.lake.ledger import blocking_hours
 from flowlake.lake.restatements import (
     FORGET_NOTES,
+    LOOKED_AT,
     TABLE,
     Restatement,
     as_arrow,
@@ -267,14 +268,10 @@ def _views(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
     ).fetchall()
 
 
-def _shown_columns(connection: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
-    """The columns of what is published now, by name."""
-    rows = connection.execute(
-        "select table_name, list(column_name) from duckdb_columns() "
-        "where database_name = 'lake' and schema_name = ? group by table_name",
-        [SCHEMA],
-    ).fetchall()
-    return dict(rows)
+def _shown_columns(connection: duckdb.DuckDBPyConnection) -> dict[str, tuple[str, ...]]:
+    """The columns of those published tables that `find_restated` looks at, by name."""
+    shown = {table: columns_of(connection, f"{SCHEMA}.{table}") for table in LOOKED_AT}
+    return {table: columns for table, columns in shown.items() if columns}
 
 
 def _newest_version(connection: duckdb.DuckDBPyConnection) -> int:

@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from flowlake.lake.aws import athena_settings
-from flowlake.lake.duck import connect, lake_exists, retried
+from flowlake.lake.duck import columns_of, connect, lake_exists, retried
 from flowlake.lake.files import open_files
 from flowlake.lake.ledger import open_ledger
 from flowlake.lake.tables import in_window, read_rows
@@ -80,6 +80,9 @@ _COMPARED: Mapping[str, tuple[str, ...]] = {
 }
 """The facts, each with the columns in which a difference is a restatement: who, to whom, how much, and whether it
 counts. The key `edge_id` is made of them and would double what Athena reads."""
+
+LOOKED_AT = (*_COMPARED, "fct_coverage")
+"""The published tables that `find_restated` reads, if they are shown."""
 
 _MOST_RANGES = 400
 """So many separate ranges of hours stand in a statement; Athena takes none beyond 262,144 bytes."""
@@ -153,7 +156,7 @@ def ensure_tables(settings: Settings, connection: duckdb.DuckDBPyConnection) -> 
 
     def create() -> None:
         for table, columns in wanted.items():
-            if not _exists(connection, table):
+            if not columns_of(connection, f"ops.{table}"):
                 connection.execute("create schema if not exists lake.ops")
                 listed = ", ".join(f"{name} {type_}" for name, type_ in columns.items())
                 connection.execute(f"create table if not exists lake.ops.{table} ({listed})")
@@ -253,7 +256,7 @@ def _is_after(hour: WrittenHour) -> bool:
 
 def read_notes(connection: duckdb.DuckDBPyConnection) -> tuple[Note, ...]:
     """What runs have noted of event hours since the last publish, in the order in which they did."""
-    if not _exists(connection, NOTES):
+    if not columns_of(connection, f"ops.{NOTES}"):
         return ()
     rows = connection.execute(
         f"select {', '.join(_NOTES)} from lake.ops.{NOTES} where event_hour is not null order by noted_at"
@@ -459,7 +462,9 @@ def recently(settings: Settings, since: datetime, version: int) -> Counter[str]:
             connection.register(TABLE, _read_parquet(content))
             return _counted(connection, TABLE, since)
     with connect(settings) as connection:
-        return _counted(connection, f"lake.ops.{TABLE}", since) if _exists(connection, TABLE) else Counter()
+        if not columns_of(connection, f"ops.{TABLE}"):
+            return Counter()
+        return _counted(connection, f"lake.ops.{TABLE}", since)
 
 
 def _counted(connection: duckdb.DuckDBPyConnection, table: str, since: datetime) -> Counter[str]:
@@ -490,10 +495,3 @@ def in_words(words: Mapping[str, int]) -> str:
     """`3 event hours (late 2, delivery 1)`."""
     listed = ", ".join(f"{why} {words[why]:,}" for why in Why if words.get(why))
     return f"{counted(sum(words.values()), 'event hour')}{f' ({listed})' if listed else ''}"
-
-
-def _exists(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
-    found = connection.execute(
-        "select 1 from duckdb_tables() where database_name = 'lake' and schema_name = 'ops' and table_name = ?", [table]
-    ).fetchone()
-    return found is not None

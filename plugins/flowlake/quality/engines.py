@@ -18,7 +18,15 @@ from urllib.parse import urlencode
 
 from flowlake.lake.athena import AthenaLake
 from flowlake.lake.aws import client
-from flowlake.lake.duck import attach, bound_memory, database_config, install_extensions, lake_exists, literal
+from flowlake.lake.duck import (
+    attach,
+    bound_memory,
+    columns_of,
+    database_config,
+    install_extensions,
+    lake_exists,
+    literal,
+)
 from flowlake.lake.manifests import NotRegistered, require_registered
 from flowlake.lake.windows import Window, format_hour
 from flowlake.quality.report import GateError, Layer
@@ -158,12 +166,7 @@ def _open_duckdb(settings: Settings, window: Window, layer: Layer) -> Iterator[E
 
 
 def _add_view(connection: Any, table: str, schema: str) -> None:
-    (exists,) = connection.execute(
-        "select count(*) from information_schema.tables "
-        "where table_catalog = 'lake' and table_schema = ? and table_name = ?",
-        [schema, table],
-    ).fetchone()
-    if not exists:
+    if not columns_of(connection, f"{schema}.{table}"):
         raise _no_table(schema, table)
     connection.execute(_sql("create view $table as select * from lake.$schema.$table", table=table, schema=schema))
 
