@@ -197,6 +197,14 @@ def test_a_late_object_of_the_day_before_is_found_and_an_older_one_is_not_looked
     assert register(logs.with_source(lookback_days=2), WINDOW).objects == 2
 
 
+def test_an_object_that_arrives_before_its_own_day_is_found_by_the_hour_of_its_arrival(logs: Logs) -> None:
+    """It counts in its hour, whatever window that is part of: clocks differ, and copies keep their folders."""
+    logs.put(DAY.replace("11/20", "11/21") + name(at="20261121T0000"), arrived="2026-11-20T23:59")
+    assert register(logs.settings, Window.parse("2026-11-20T23", "2026-11-21T00")).objects == 1
+    assert register(logs.settings, Window.parse("2026-11-20T22", "2026-11-21T01")).objects == 1
+    assert register(logs.settings, Window.parse("2026-11-20T22", "2026-11-20T23")).objects == 0
+
+
 def test_a_copied_history_takes_its_hours_from_the_names(logs: Logs) -> None:
     logs.put(DAY + name(at="20261120T1259"), arrived="2027-05-05T05:05")
     logs.put(DAY + name(at="20261120T1300"), arrived="2027-05-05T05:05")

@@ -42,6 +42,7 @@ from flowlake.lake.overtaken import OvertakenHour, record, widened
 from flowlake.lake.restatements import note_corrected
 from flowlake.lake.spool import AthenaSpool, Spool, open_spool
 from flowlake.lake.storage import (
+    CLOCKS_DIFFER_BY,
     S3ClientFactory,
     SourceError,
     SourceMistake,
@@ -84,8 +85,6 @@ _EACH_ITS_OWN = re.compile(r"[0-9]+(?:( [a-z]+?)s?\b)?| \(the first is [^)]*\)")
 _S3_THREADS = 8
 
 _HOUR = timedelta(hours=1)
-_CLOCKS_DIFFER_BY = _HOUR
-"""How long before the time in its name an object may arrive: the name and the store go by different clocks."""
 
 _APPEARS_WITHIN = timedelta(days=1)
 """How far back objects are looked for that arrived in an hour and were not to be seen when it was registered."""
@@ -429,8 +428,8 @@ def _first_hour(item: _Item, window: Window) -> datetime:
     first_day = datetime.combine(window.days[0], datetime.min.time(), UTC) - timedelta(days=item.source.lookback_days)
     named_at = listed.name.named_at if listed.name else folder_moment(listed.key) or first_day
     # A name may say the year 1, before which there is no time.
-    named_at = max(named_at, first_day + _CLOCKS_DIFFER_BY)
-    return (named_at - _CLOCKS_DIFFER_BY).replace(minute=0, second=0, microsecond=0)
+    named_at = max(named_at, first_day + CLOCKS_DIFFER_BY)
+    return (named_at - CLOCKS_DIFFER_BY).replace(minute=0, second=0, microsecond=0)
 
 
 def _overtaken_uris(registered: Iterable[str], hour: str, window: Window, found: _Finding) -> list[str]:

@@ -1,8 +1,8 @@
 """Find and fetch the objects of a window, in a folder or a bucket, without ever listing all of it.
 
 Accounts and regions are discovered folder by folder; below each region only the day folders of the window, and of the
-source's `lookback_days` before it, are listed. So the cost of an hour does not grow with history. Only a source that
-says `layout: any` is listed whole, for its folders say nothing.
+source's `lookback_days` before it, are listed; with an hour that ends a day also the next day's. So the cost of an hour
+does not grow with history. Only a source that says `layout: any` is listed whole, for its folders say nothing.
 """
 
 from __future__ import annotations
@@ -49,6 +49,9 @@ PREFIX_DEPTH = 4
 
 PREFIX_BUDGET = 500
 """How many list calls the search for AWSLogs may take before the user is asked for a longer uri."""
+
+CLOCKS_DIFFER_BY = timedelta(hours=1)
+"""How long before the time in its name an object may arrive: the name and the store go by different clocks."""
 
 _LISTING_THREADS = 16
 _FETCH_ATTEMPTS = 3
@@ -247,9 +250,12 @@ def _day_prefix(store: Store, region: _Folder, day: date) -> list[str]:
 
 
 def listed_days(window: Window, source: Source) -> tuple[date, ...]:
-    """The days whose folders are listed for a window, ascending."""
-    first = window.days[0]
-    return (*(first - timedelta(days=index) for index in range(source.lookback_days, 0, -1)), *window.days)
+    """The days whose folders are listed for a window, ascending: some before it, and the next one where it ends at one.
+
+    Without the latter an object that arrives just before its own day would count in larger windows alone.
+    """
+    first, last = window.days[0], (window.end - timedelta.resolution + CLOCKS_DIFFER_BY).date()
+    return tuple(first + timedelta(days=index) for index in range(-source.lookback_days, (last - first).days + 1))
 
 
 def is_listed(key: str, window: Window, source: Source) -> bool:
