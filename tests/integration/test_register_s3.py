@@ -153,13 +153,16 @@ def test_only_the_days_of_the_window_are_listed(bucket: Bucket, window: Window) 
     accounts, regions = ("111111111111", "222222222222"), ("eu-central-1", "us-east-1")
     for account in accounts:
         for region in regions:
-            for back in range(6):
+            for back in range(-1, 6):
                 folder = day(window, back=back, account=account, region=region)
                 bucket.put(folder + name(account=account, region=region))
         bucket.put(f"AWSLogs/{account}/CloudTrail/us-east-1/2026/11/20/trail.json.gz")
     found = register(bucket.settings, window, s3_client=bucket.watched)
-    days = {moment.strftime("/%Y/%m/%d/") for moment in (*window.days, window.days[0] - timedelta(days=1))}
-    # Every object was put just now, so only listing keeps the older days out.
+    # The next day too, where the window ends one: it does at one hour of the day in which this runs.
+    ended = {window.end.date()} if window.end.hour == 0 else set()
+    listed_days = {window.days[0] - timedelta(days=1), *window.days} | ended
+    days = {moment.strftime("/%Y/%m/%d/") for moment in listed_days}
+    # Every object was put just now, so only listing keeps the other days out.
     assert found.objects == len(accounts) * len(regions) * len(days)
     listed = list(zip(bucket.asked("ListObjectsV2", "Prefix"), bucket.asked("ListObjectsV2", "Delimiter"), strict=True))
     deep = [prefix for prefix, delimiter in listed if delimiter != "/"]

@@ -199,10 +199,21 @@ def test_a_late_object_of_the_day_before_is_found_and_an_older_one_is_not_looked
 
 def test_an_object_that_arrives_before_its_own_day_is_found_by_the_hour_of_its_arrival(logs: Logs) -> None:
     """It counts in its hour, whatever window that is part of: clocks differ, and copies keep their folders."""
-    logs.put(DAY.replace("11/20", "11/21") + name(at="20261121T0000"), arrived="2026-11-20T23:59")
+    logs.put(DAY.replace("11/20", "11/21") + name(at="20261121T0000"), arrived="2026-11-20T23:01")
     assert register(logs.settings, Window.parse("2026-11-20T23", "2026-11-21T00")).objects == 1
     assert register(logs.settings, Window.parse("2026-11-20T22", "2026-11-21T01")).objects == 1
-    assert register(logs.settings, Window.parse("2026-11-20T22", "2026-11-20T23")).objects == 0
+
+
+@pytest.mark.parametrize("arrival", list(Arrival))
+def test_an_object_that_says_it_came_long_before_its_own_day_counts_from_an_hour_before_it(
+    logs: Logs, arrival: Arrival
+) -> None:
+    logs.put(DAY.replace("11/20", "11/21") + name(at="20261120T2030"), arrived="2026-11-20T20:30")
+    settings = logs.with_source(arrival=arrival)
+    assert register(settings, Window.parse("2026-11-20T20", "2026-11-20T23")).objects == 0
+    assert register(settings, Window.parse("2026-11-20T23", "2026-11-21T00")).objects == 1
+    assert register(settings, Window.parse("2026-11-20T20", "2026-11-21T02")).objects == 1
+    assert len(logs.rows("2026-11-20T23")) == 1
 
 
 def test_a_copied_history_takes_its_hours_from_the_names(logs: Logs) -> None:

@@ -2,9 +2,9 @@
 
 A snapshot belongs to one Iceberg table, so the views are moved one by one, each atomically: facts and dimensions first,
 reports after them, and last what says how complete they are (docs/adr/0018-athena.md says what a reader can see in
-between). What every view shall show is
-decided before the first of them moves, and written down (`ops/published.json`), so that a publish that was killed is
-brought to its end by the next one, and never half taken back.
+between). What every view shall show is decided before the first of them moves, and written down
+(`ops/published.json`), so that a publish that was killed is brought to its end by the next one, and never half taken
+back.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from flowlake.lake.athena import AthenaLake
@@ -71,7 +72,8 @@ def publish(settings: Settings, manifest: Path) -> Published:
     ended = () if record.get("is_whole", True) else written_on_athena(settings, int(record["version"]))
     _require_own(lake, {table.name for table in tables}, set(record.get("names", ())))
     with ThreadPoolExecutor(lake.settings.threads) as pool:
-        pinned = [table for table in tables if not table.is_view]
+        wave_of = {table.name: _wave(_source(lake, table)[0]) for table in tables if not table.is_view}
+        pinned = sorted((table for table in tables if not table.is_view), key=lambda table: wave_of[table.name])
         newest = dict(
             zip((table.name for table in pinned), pool.map(lambda table: _newest(lake, table), pinned), strict=True)
         )
@@ -89,9 +91,7 @@ def publish(settings: Settings, manifest: Path) -> Published:
         }
         lake.ensure_databases(["flowlake"])
         files.write(RECORD, json.dumps({**moved, "is_whole": False}, indent=1).encode())
-        # In between hours may seem less complete than they are, never more.
-        for schema in PUBLISHED:
-            wave = [table for table in pinned if _source(lake, table)[0] == schema]
+        for _, wave in groupby(pinned, key=lambda table: wave_of[table.name]):
             # To the end, so that an error leaves no statement under way.
             list(pool.map(lambda table: _move(lake, table, newest[table.name]), wave))
     views = {table.name: table.source for table in tables if table.is_view}
@@ -114,17 +114,28 @@ def _finish(lake: AthenaLake, record: Mapping[str, Any]) -> None:
     if record.get("is_whole", True):
         return
     there = _views(lake)
-    for name, snapshot in record["snapshots"].items():
-        pin = _PIN.search(there.get(name, ""))
+    pins = {name: pin for name in record["snapshots"] if (pin := _PIN.search(there.get(name, "")))}
+    for name in sorted(pins, key=lambda name: _wave(_named(lake, pins[name][1])[0])):
+        snapshot = record["snapshots"][name]
         # Maintenance may have moved a view on, to the same rows, and let that snapshot go.
-        if pin and int(pin[2]) != snapshot and snapshot in _snapshots(lake, pin[1]):
+        if int(pins[name][2]) != snapshot and snapshot in _snapshots(lake, pins[name][1]):
             move_view(lake, name, snapshot)
+
+
+def _wave(schema: str) -> int:
+    """When the views over a schema's tables move: what says how complete hours are comes last."""
+    return PUBLISHED.index(schema)
+
+
+def _named(lake: AthenaLake, source: str) -> tuple[str, str]:
+    """Schema and name of a table, by what a view calls it."""
+    database, _, name = source.replace('"', "").replace(" ", "").partition(".")
+    return database.removeprefix(f"{lake.settings.database}_"), name
 
 
 def _snapshots(lake: AthenaLake, source: str) -> set[int]:
     """The snapshots that a table has, by its name as a view has it."""
-    schema, _, name = source.replace('"', "").replace(" ", "").partition(".")
-    found = lake.glue_table(schema.removeprefix(f"{lake.settings.database}_"), name)
+    found = lake.glue_table(*_named(lake, source))
     metadata = lake.metadata(found) if found else None
     return {int(snapshot["snapshot-id"]) for snapshot in (metadata or {}).get("snapshots", ())}
 
@@ -165,11 +176,12 @@ def published_snapshots(settings: Settings) -> Mapping[str, int]:
     record = json.loads(open_files(settings).read(RECORD) or b"{}")
     there = {table["Name"]: _definition(table) for table in lake.glue_tables("flowlake")}
     pins = {}
-    for name in record.get("snapshots", {}):
+    # Of a publish that was killed on its way, views of before too that are views over other tables now.
+    for name in {*record.get("names", ()), *record.get("snapshots", {})}:
         match = _PIN.search(there.get(name) or "")
         if match:
             pins[name] = int(match[2])
-        elif name in there and not _EMPTY.search(there[name] or ""):
+        elif name in record.get("snapshots", {}) and name in there and not _EMPTY.search(there[name] or ""):
             raise PublishError(
                 f"the view {lake.settings.database}.{name} is not pinned as flowlake pins: publish again"
             )

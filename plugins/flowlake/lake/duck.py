@@ -256,7 +256,7 @@ def connect(settings: Settings, *, read_only: bool = True) -> Iterator[duckdb.Du
 
 
 def columns_of(connection: Any, table: str) -> tuple[str, ...]:
-    """The columns of a table or a view of the attached lake (`ops.windows`); none where there is no such thing.
+    """The columns of a table or a view of the attached lake (`ops.windows`); none where it, or what it reads, is not.
 
     It alone is looked up: DuckDB's own lists of tables and columns load, and bind, all that the catalogue has, which
     takes longer than most of what is asked of them.

@@ -252,7 +252,7 @@ def _day_prefix(store: Store, region: _Folder, day: date) -> list[str]:
 def listed_days(window: Window, source: Source) -> tuple[date, ...]:
     """The days whose folders are listed for a window, ascending: some before it, and the next one where it ends at one.
 
-    Without the latter an object that arrives just before its own day would count in larger windows alone.
+    The latter for objects that arrive just before their own day.
     """
     first, last = window.days[0], (window.end - timedelta.resolution + CLOCKS_DIFFER_BY).date()
     return tuple(first + timedelta(days=index) for index in range(-source.lookback_days, (last - first).days + 1))
@@ -261,17 +261,21 @@ def listed_days(window: Window, source: Source) -> tuple[date, ...]:
 def is_listed(key: str, window: Window, source: Source) -> bool:
     """Whether an object with this key, or uri, is looked at for a window.
 
-    The day is that of its folder or, where folders say nothing, that of its name, so that either way an object counts
-    in windows that begin up to `lookback_days` after it.
+    An object counts in windows that begin up to `lookback_days` after its day.
     """
+    day = _day_of(key, source)
+    if day is None:
+        return source.layout is Layouts.ANY and IS_LIKE_A_NAME.search(key) is not None and parse_name(key) is None
+    return day in listed_days(window, source)
+
+
+def _day_of(key: str, source: Source) -> date | None:
+    """The day of an object: that of its folder or, where folders say nothing, that of its name."""
     if source.layout is Layouts.ANY:
         name = parse_name(key)
-        if name is None:
-            return IS_LIKE_A_NAME.search(key) is not None
-        moment: datetime | None = name.named_at
-    else:
-        moment = folder_moment(key)
-    return moment is not None and moment.date() in listed_days(window, source)
+        return name.named_at.date() if name else None
+    moment = folder_moment(key)
+    return moment.date() if moment else None
 
 
 def _listed(store: Store, source: Source, found: Found) -> ListedObject:
@@ -281,6 +285,10 @@ def _listed(store: Store, source: Source, found: Found) -> ListedObject:
     if source.arrival is Arrival.OBJECT_NAME:
         # A foreign object has no time in its name; its folder is at least as stable.
         moment = name.named_at if name else folder_moment(found.key) or moment
+    day = _day_of(found.key, source)
+    if day is not None and day > moment.date():
+        # Nobody looks for it before: with its own time it would count in larger windows alone.
+        moment = max(moment, datetime.combine(day, datetime.min.time(), UTC) - CLOCKS_DIFFER_BY)
     reason = found.reason
     if found.key.endswith("/"):
         reason = Reason.DIRECTORY_MARKER
