@@ -27,7 +27,7 @@
     end
 {%- endmacro %}
 
-{#- Whether an hour is complete for every flow log that is known: what every report of hours says of its rows. -#}
+{#- Whether an hour is complete for every flow log that is known: what reports of hours say of their rows, and others count. -#}
 {% macro complete_hours() -%}
     (
         select event_hour, count(*) filter (where status <> 'complete') = 0 as is_complete

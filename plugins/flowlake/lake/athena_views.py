@@ -72,8 +72,9 @@ def publish(settings: Settings, manifest: Path) -> Published:
     ended = () if record.get("is_whole", True) else written_on_athena(settings, int(record["version"]))
     _require_own(lake, {table.name for table in tables}, set(record.get("names", ())))
     with ThreadPoolExecutor(lake.settings.threads) as pool:
-        wave_of = {table.name: _wave(_source(lake, table)[0]) for table in tables if not table.is_view}
-        pinned = sorted((table for table in tables if not table.is_view), key=lambda table: wave_of[table.name])
+        pinned = [table for table in tables if not table.is_view]
+        wave_of = {table.name: _wave(_source(lake, table)[0]) for table in pinned}
+        pinned.sort(key=lambda table: wave_of[table.name])
         newest = dict(
             zip((table.name for table in pinned), pool.map(lambda table: _newest(lake, table), pinned), strict=True)
         )

@@ -265,7 +265,7 @@ def is_listed(key: str, window: Window, source: Source) -> bool:
     """
     day = _day_of(key, source)
     if day is None:
-        return source.layout is Layouts.ANY and IS_LIKE_A_NAME.search(key) is not None and parse_name(key) is None
+        return source.layout is Layouts.ANY and IS_LIKE_A_NAME.search(key) is not None
     return day in listed_days(window, source)
 
 
