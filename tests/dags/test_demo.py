@@ -26,6 +26,8 @@ class FakeAirflow:
         self.calls: list[str] = []
         self.states: dict[datetime, str] = {}
         self.old_backfills: list[int] = []
+        self.cancelled = False
+        self.starting: list[datetime | None] = []
 
     def dag_exists(self, dag_id: str) -> bool:
         return dag_id == "flow_logs_hourly"
@@ -38,12 +40,16 @@ class FakeAirflow:
 
     def cancel_backfill(self, backfill_id: int) -> None:
         self.calls.append(f"cancel {backfill_id}")
+        self.cancelled = True
+        self.states = {moment: "failed" if state == "queued" else state for moment, state in self.states.items()}
 
     def fail_run(self, _dag_id: str, run_id: str) -> None:
         self.calls.append(f"fail {run_id}")
+        self.states = {at: "failed" if run_id == f"run {at:%H}" else state for at, state in self.states.items()}
 
     def create_backfill(self, _dag_id: str, first: datetime, last: datetime, *, reprocess: str, max_active: int) -> int:
         self.calls.append(f"backfill {first:%dT%H} {last:%dT%H} {reprocess} {max_active}")
+        self.cancelled = False
         moment = first
         while moment <= last:
             self.states[moment] = "queued"
@@ -52,7 +58,11 @@ class FakeAirflow:
 
     def runs(self, _dag_id: str, first: datetime, last: datetime) -> list[dict[str, Any]]:
         moving = next((moment for moment, state in self.states.items() if state in ("queued", "running")), None)
-        if moving:
+        if self.cancelled:
+            started = self.starting.pop(0) if self.starting else None
+            if started:
+                self.states[started] = "running"
+        elif moving:
             ended = "failed" if f"{moving:%H}" in self.fails else "success"
             self.states[moving] = {"queued": "running", "running": ended}[self.states[moving]]
         return [
@@ -169,15 +179,26 @@ def test_a_failure_names_hour_and_task_shows_its_log_and_ends_the_backfill(run: 
         "  ERROR Task failed with exception",
         "  GateFailed: 3 lines are not accounted for",
     ]
-    assert airflow.calls[-2:] == ["cancel 7", "fail run 14"]
+    assert airflow.calls[-1] == "cancel 7"
+    assert airflow.states[WINDOW.end - timedelta(hours=1)] == "failed"
     mended = FakeAirflow()
     assert [result.ran for result in run(mended)] == [False, True, True]
+
+
+def test_a_run_that_a_scheduler_starts_over_its_cancelled_backfill_is_ended(run: Any) -> None:
+    airflow = FakeAirflow(fails={"13": "validate_staging"})
+    last = WINDOW.end - timedelta(hours=1)
+    airflow.starting = [None, None, last, None, last]
+    with pytest.raises(HoursFailedError):
+        run(airflow)
+    assert airflow.calls[-3:] == ["cancel 7", "fail run 14", "fail run 14"]
+    assert airflow.states[last] == "failed"
 
 
 def test_what_a_killed_call_left_is_ended_first(run: Any) -> None:
     airflow = FakeAirflow()
     airflow.old_backfills = [3]
-    airflow.states[WINDOW.start] = "queued"
+    airflow.states[WINDOW.start] = "running"
     run(airflow)
     assert airflow.calls[1:3] == ["cancel 3", "fail run 12"]
 

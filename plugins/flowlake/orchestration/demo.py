@@ -31,8 +31,11 @@ DAG_ID = HOURLY_DAG
 COMPONENTS = (local.API_SERVER, local.SCHEDULER, local.DAG_PROCESSOR)
 """No triggerer: no task of flowlake defers."""
 
-_LOOKS = 10
-"""How often runs that are to end are looked for."""
+_LOOKS = 20
+"""How often runs that are to end are looked for at most."""
+
+_CALM_LOOKS = 4
+"""How many looks in a row must find none, for them to have ended."""
 
 POLL_SECONDS = 0.5
 STALL_SECONDS = 3900.0
@@ -172,7 +175,7 @@ def _backfill(api: AirflowApi, window: Window, ledger: _Ledger, shown: Progress,
         # have begun by now: cancelling ends only those that wait.
         with contextlib.suppress(ApiError):
             api.cancel_backfill(backfill)
-            _end_runs(api, first, last)
+        _end_runs(api, first, last)
         raise
 
 
@@ -184,13 +187,20 @@ def _clear_away(api: AirflowApi, first: datetime, last: datetime) -> None:
 
 
 def _end_runs(api: AirflowApi, first: datetime, last: datetime) -> None:
+    """End the runs that wait or are under way, until for some looks in a row none is.
+
+    A scheduler that is just starting a run writes its own state over `failed`, also over that of a cancelled backfill.
+    """
+    calm = 0
     for _ in range(_LOOKS):
-        under_way = [run for run in api.runs(DAG_ID, first, last) if run["state"] in ("queued", "running")]
-        if not under_way:
+        # What Airflow could not do now (its database may be locked) it is asked for again.
+        with contextlib.suppress(ApiError):
+            under_way = [run for run in api.runs(DAG_ID, first, last) if run["state"] in ("queued", "running")]
+            calm = 0 if under_way else calm + 1
+            for run in under_way:
+                api.fail_run(DAG_ID, run["dag_run_id"])
+        if calm == _CALM_LOOKS:
             return
-        for run in under_way:
-            api.fail_run(DAG_ID, run["dag_run_id"])
-        # A scheduler that is just starting one of them writes its own state over this one: look again.
         time.sleep(POLL_SECONDS)
 
 
