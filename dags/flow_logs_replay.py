@@ -6,7 +6,8 @@ now), in the settings, or in flowlake itself.
 
 **Who runs it.** You, by hand, after a cure: *Trigger*. It has no schedule, is paused until you switch it on, and says
 what it would do unless you switch `dry_run` off. Hourly runs go on beside it. While an hour of another run is
-in the marts, or failed there, what a replay wrote is validated and not shown yet; the next publish shows it.
+in the marts, or failed there, what a replay wrote is validated and not shown yet; the next publish shows it, and tells
+who follows the tables. Such a `replay` ends as skipped, and says so in its log.
 
 **What it does.**
 

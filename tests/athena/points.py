@@ -43,6 +43,7 @@ WRITES = (
     ("build_marts", "insert into", "intermediate", "int_edges__partials"),
     ("build_marts", "merge into", "core", "dim_devices"),
     ("build_marts", "insert into", "intermediate", "int_hours__restated"),
+    ("build_marts", "insert into", "ops", "fct_interface_hours"),
     ("build_marts", "delete from", "core", "fct_edges"),
     ("build_marts", "insert into", "core", "fct_edges"),
     ("build_marts", "insert into", "marts", "rpt_pairs_hourly"),

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 from airflow.sdk import AssetAlias
-from airflow.sdk.exceptions import AirflowFailException, ParamValidationError
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, ParamValidationError
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from flowlake import quarantine
 from flowlake.errors import BudgetError, FlowlakeError
+from flowlake.lake.publish import HoursBlock
 from flowlake.lake.restatements import Restatement, Why
 from flowlake.lake.windows import Window
 from flowlake.orchestration.assets import PUBLISHED_TABLES, RESTATEMENTS, published_assets
@@ -157,7 +158,9 @@ class TestReplay:
         operator = ReplayOperator(task_id="replay", start="2026-11-20T15", end="2026-11-20T18")
         self.events = OutletEventAccessors()
         # A run without a schedule has no data interval.
-        context = {"params": DEFAULTS, "run_id": "manual__1", "outlet_events": self.events}
+        ti = SimpleNamespace(xcom_push=lambda key, value: self.pushed.update({key: value}))
+        self.pushed: dict[str, Any] = {}
+        context = {"params": DEFAULTS, "run_id": "manual__1", "outlet_events": self.events, "ti": ti}
         return seen, operator.execute.__wrapped__(operator, context)  # type: ignore[attr-defined] # Airflow wraps it
 
     def test_runs_its_window_as_a_run_of_its_own(self, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,6 +183,14 @@ class TestReplay:
             "still_objects": 1,
             "still_lines": 5,
         }
+
+    @pytest.mark.usefixtures("config")
+    def test_tells_nobody_of_what_readers_do_not_see_yet(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A task that is skipped has no asset events; what came of it can be read all the same."""
+        blocked = HoursBlock([("2026-11-20T13", "building", "scheduled__1")])
+        with pytest.raises(AirflowSkipException, match=r"not shown yet: .*2026-11-20T13"):
+            self._replay(monkeypatch, Replayed(WINDOWS[1], (), (), 7, 0, 0, held_back=blocked))
+        assert self.pushed["return_value"]["freed_lines"] == 7
 
     @pytest.mark.usefixtures("config")
     @pytest.mark.parametrize("error", [GateFailed("3 lines are lost"), SettingsError("missing"), BudgetError("spent")])

@@ -159,6 +159,7 @@ def test_a_replay_runs_exactly_the_hours_concerned_and_leaves_what_a_clean_run_l
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """An object and a line are mended where they are; another object is replaced, and has another hour from then on."""
+    kept.lake.step("publish", kept.lake.context(f"{DAY}T12", f"{DAY}T16"))
     kept.logs.put("fl-2", f"{DAY}T14:05", arrived=f"{DAY}T14:20", lines=20)
     kept.logs.put("fl-3", f"{DAY}T14:05", arrived=f"{DAY}T16:20")
     text = gzip.decompress(kept.malformed.read_bytes())
@@ -176,6 +177,8 @@ def test_a_replay_runs_exactly_the_hours_concerned_and_leaves_what_a_clean_run_l
     runs = kept.lake.rows("select arrival_hour[-2:], run_id like 'replay-%', state from lake.ops.windows order by 1")
     assert runs == [(hour, hour == "14", "validated") for hour in ("12", "13", "14", "15")]
     assert kept.lake.rows("select sum(flows) from flowlake.fct_edges where is_counted") == [(4 * 20 + 20 + 2,)]
+    told = "select distinct event_hour::varchar, why::varchar from lake.ops.restatements where run_id like 'replay-%'"
+    assert kept.lake.rows(told) == [(f"{DAY} 14:00:00", "correction")]
 
     assert kept.type("replay", "--reason", "truncated") == 0
     assert capsys.readouterr().out == "nothing that is quarantined matches: there is nothing to replay\n"

@@ -40,8 +40,8 @@ MODELS_MARTS = (
     "int_interfaces__merged",
     "dim_devices",
     "int_hours__restated",
-    "fct_edges",
     "fct_interface_hours",
+    "fct_edges",
     "rpt_pairs_hourly",
     "rpt_talkers_hourly",
 )

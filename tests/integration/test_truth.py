@@ -6,16 +6,19 @@ network on another day, so that one run over all the days tests all of them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
+import pyarrow.parquet as pq
 import pytest
 
 from flowlake.lake.duck import connect
 from flowlake.sample import SampleSpec, generate
+from flowlake.sample.network import sample_flow_logs
 
 HOURS = 2
 FIRST_DAY = datetime(2026, 3, 2, 9, tzinfo=UTC)
@@ -43,7 +46,12 @@ class Compared:
             return connection.execute(sql).fetchall()
 
 
-def _compare(folder: Path, networks: list[dict[str, object]], make_lake: Callable[..., object]) -> Compared:
+def _compare(
+    folder: Path,
+    networks: list[dict[str, object]],
+    make_lake: Callable[..., object],
+    change: Callable[[Path], None] = lambda logs: None,
+) -> Compared:
     logs = folder / "logs"
     for day, options in enumerate(networks):
         spec = SampleSpec(start=FIRST_DAY + timedelta(days=day), hours=HOURS, scale=0.05, **options)
@@ -53,6 +61,7 @@ def _compare(folder: Path, networks: list[dict[str, object]], make_lake: Callabl
             if source.is_file():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 source.rename(target)
+    change(logs)
     lake = make_lake(folder, logs)
     last_day = FIRST_DAY + timedelta(days=len(networks))
     lake.build(f"{FIRST_DAY:%Y-%m-%d}T00", f"{last_day:%Y-%m-%d}T00")
@@ -134,3 +143,89 @@ def test_receivers_that_only_log_rejects_are_counted_once_up_to_what_crossing_wi
         "or abs(coalesce(truth.bytes, 0) - coalesce(fact.bytes, 0)) > coalesce(crossing_bytes, 0)"
     )
     assert compared.query(SIDES.format(grain=f"day, {EDGE}") + f" where {beyond} limit 10") == []
+
+
+REPLACED_AT = FIRST_DAY + timedelta(minutes=20)
+OTHER_FLOW_LOGS = pytest.mark.parametrize(
+    "other", ["fl-00000000000000000", "fl-fffffffffffffffff"], ids=["lower", "higher"]
+)
+
+
+def _records(logs: Path, flow_log_id: str, connection: duckdb.DuckDBPyConnection) -> list[Path]:
+    """A table of what a flow log's Parquet objects hold, each record with its `path`; the objects."""
+    paths = sorted(logs.rglob(f"*_{flow_log_id}_*.parquet"))
+    connection.execute(
+        "create table records as select * exclude (filename), filename as path "
+        "from read_parquet(?, filename = true, hive_partitioning = false)",
+        [list(map(str, paths))],
+    )
+    return paths
+
+
+def _replace(logs: Path, flow_log_id: str, successor: str) -> None:
+    """Let another flow log take over in the middle of the first hour, from one capture window of an interface on."""
+    with duckdb.connect() as connection:
+        paths = _records(logs, flow_log_id, connection)
+        connection.execute(
+            "create table taken_over as select interface_id, min(start) as moment from ("
+            'select interface_id, start, max("end") over (partition by interface_id order by start, "end" '
+            "rows between unbounded preceding and 1 preceding) as last_end from records"
+            ") where start >= ? and start > coalesce(last_end, 0) group by all",
+            [int(REPLACED_AT.timestamp())],
+        )
+        parts = {
+            flow_log_id: "start < coalesce(moment, start + 1)",
+            successor: "start >= coalesce(moment, start + 1)",
+        }
+        counts = dict.fromkeys(parts, 0)
+        for path in paths:
+            arrived = path.stat().st_mtime
+            path.unlink()
+            for name, condition in parts.items():
+                part = connection.execute(
+                    "select records.* exclude (path) from records left join taken_over using (interface_id) "
+                    f"where path = ? and {condition}",
+                    [str(path)],
+                ).to_arrow_table()
+                counts[name] += part.num_rows
+                if part.num_rows:
+                    target = path.with_name(path.name.replace(flow_log_id, name))
+                    pq.write_table(part, target)
+                    os.utime(target, (arrived, arrived))
+    assert min(counts.values()) > 50, counts
+
+
+def _double(logs: Path, flow_log_id: str, second: str) -> None:
+    """Let another flow log say the same, in capture windows of ten minutes, which cross the turn of the hour."""
+    with duckdb.connect() as connection:
+        paths = _records(logs, flow_log_id, connection)
+        merged = connection.execute(
+            "select * exclude (part) from ("
+            'select * exclude (path, start, "end", packets, bytes), (start - 300) // 600 as part, '
+            'min(start) as start, max("end") as "end", sum(packets)::bigint as packets, sum(bytes)::bigint as bytes '
+            "from records group by all)"
+        ).to_arrow_table()
+        crossing = connection.execute(
+            'select count(*) from merged where start // 3600 < "end" // 3600 and packets > 0'
+        ).fetchone()
+    assert crossing is not None
+    assert crossing[0] > 5
+    target = paths[-1].with_name(paths[-1].name.replace(flow_log_id, second))
+    pq.write_table(merged, target)
+    os.utime(target, (paths[-1].stat().st_mtime,) * 2)
+
+
+@OTHER_FLOW_LOGS
+@pytest.mark.parametrize("change", [_replace, _double])
+def test_interfaces_of_two_flow_logs_count_once(
+    tmp_path: Path, make_lake: Callable[..., object], change: Callable[[Path, str, str], None], other: str
+) -> None:
+    """One that is replaced within an hour counts to its end, its successor from then on; of two at once one counts."""
+    seed = 400
+    flow_log_id = next(log.flow_log_id for log in sample_flow_logs(seed) if log.letter == "C")
+
+    compared = _compare(
+        tmp_path, [{"seed": seed, "faults": False}], make_lake, lambda logs: change(logs, flow_log_id, other)
+    )
+
+    assert compared.query(SIDES.format(grain=f"day, {EDGE}") + f" where {WRONG} limit 10") == []

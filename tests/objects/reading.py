@@ -13,7 +13,7 @@ import json
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -285,9 +285,8 @@ def names_of(line: bytes) -> list[str] | None:
 
 def announces_another(line: bytes, fields: Sequence[str]) -> bool:
     """Whether a line is a header of other fields: what follows it would be read with values in the wrong columns."""
-    if not any(word in line for word in (b"srcaddr", b"bytes")) or len(line) > HEADER_WITHIN:
-        return False
-    return names_of(line.replace(b"_", b"-")) not in (None, fields)
+    names = names_of(line.replace(b"_", b"-")) if len(line) <= HEADER_WITHIN else None
+    return names not in (None, fields) and sum(name in _KNOWN for name in names or ()) >= min(2, len(fields))
 
 
 def _first_line(text: bytes) -> bytes | None:
@@ -315,7 +314,7 @@ def _text_row(line: bytes, names: Sequence[str], named_at: datetime) -> Row:
     values = dict(zip(names, tokens, strict=True))
     unknown = {name: value for name, value in values.items() if name not in _KNOWN}
     has_addresses = "srcaddr" in values or "pkt-srcaddr" in values
-    return _row(values, len(line), text, unknown, named_at, has_addresses=has_addresses)
+    return _row(values, len(line), text, unknown, named_at, has_addresses=has_addresses, names=names)
 
 
 # --- Parquet ---
@@ -373,8 +372,9 @@ def _row(
     named_at: datetime,
     *,
     has_addresses: bool,
+    names: Collection[str] = (),
 ) -> Row:
-    """The row of values that stand beside each other's names; a dash stands for no value."""
+    """The row of values that stand beside each other's names; a dash stands for no value. `names`: of its format."""
     given = {name: value for name, value in values.items() if name in _KNOWN and value != "-"}
     if "\0" in text or not is_record(given, has_addresses=has_addresses):
         return "malformed", length, text
@@ -383,7 +383,7 @@ def _row(
     for name, value in given.items():
         if name not in ("start", "end") and _KNOWN[name].type is not FieldType.STRING:
             typed[name] = int(value)
-    if any(name.startswith(("tgw-", "packets-lost-")) for name in given):
+    if any(name.startswith(("tgw-", "packets-lost-")) for name in {*given, *names} & _KNOWN.keys()):
         typed.setdefault("resource-type", "TransitGateway")
     moment = typed.get("start", typed.get("end", named_at))
     assert isinstance(moment, datetime)

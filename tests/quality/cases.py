@@ -117,12 +117,11 @@ OBJECTS = Group(
         Case(
             "objects_came_once", severity=Severity.WARN, says="s3://b/copy.log.gz: it holds what s3://b/a.log.gz holds"
         ),
-        Case("object_fields_are_known", severity=Severity.WARN, says="['quantum-state']"),
         Case("objects_are_accounted", says="s3://b/late.log.gz"),
         Case("enough_objects", says="fewer than 4 readable objects in 2026-11-20T12, the first of them 3"),
     ),
     objects="""
-        select * replace (case when uri like '%/a.%' then ['quantum-state'] else [] end as unknown_fields) from objects
+        select * from objects
         union all
         select * replace ('s3://b/broken.log.gz' as uri, 'unreadable' as status, 'gzip_truncated' as reason)
         from objects where uri like '%/a.%'

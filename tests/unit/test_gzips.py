@@ -16,10 +16,12 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from isal import igzip
 
 from flowlake.lake import gzips, wrappings
 from flowlake.lake.gzips import first_lines, inspect_text, unpack_start, write_readable_copy
 from flowlake.lake.objects import MAX_LINE_BYTES, ObjectProblem, Reason
+from flowlake.records.formats import parse_header
 
 LINES = b"version account-id\n2 3\n"
 
@@ -95,7 +97,10 @@ def test_lines_and_their_bytes_are_counted(
 
 
 _PIECES = st.sampled_from(
-    [b"\r", b"\n", b"\r\n", b"\0", b"\xff", b"\x85", b"\x1f\x1f\x1f", b"\xef\xbb\xbf", b"\xe2\x90\x9e", b"a "]
+    [
+        *(b"\r", b"\n", b"\r\n", b"\0", b"\xff", b"\x85", b"\x1f\x1f\x1f", b"\xef\xbb\xbf", b"\xe2\x90\x9e", b"a "),
+        *(b"srcaddr dstaddr", b"vpc_id", b" end start\n", b"2 eni-1 -"),
+    ]
 )
 _BYTES = st.lists(st.one_of(_PIECES, st.binary(max_size=6)), max_size=30).map(b"".join)
 
@@ -115,6 +120,8 @@ def test_counts_agree_with_duckdb_and_with_the_definition(tmp_path: Path, data: 
     assert facts.line_count == len(bodies)
     assert facts.empty_line_count == bodies.count(b"")
     assert facts.line_bytes == sum(map(len, bodies))
+    headers = [parse_header(body.replace(b"_", b"-")) for body in bodies]
+    assert set(facts.formats) == {header for header in headers if header}
     expected = (facts.line_count - facts.empty_line_count, facts.line_bytes)
     assert read_by_duckdb(readable(tmp_path, path)) == expected
 
@@ -203,6 +210,19 @@ def test_duckdb_reads_whatever_is_registered_as_readable(tmp_path: Path, data: b
     facts = inspect_text(path)
     expected = (facts.line_count - facts.empty_line_count, facts.line_bytes)
     assert read_by_duckdb(readable(tmp_path, path)) == expected
+
+
+def test_an_object_of_more_than_two_gigabytes_is_counted_as_duckdb_reads_it(tmp_path: Path) -> None:
+    line = b"2 123456789012 eni-0a1b2c3d 10.0.0.1 10.0.0.2 50000 443 6 10 1000 1795176000 1795176060 ACCEPT OK\n"
+    block, blocks = line * 100_000, 230
+    path = tmp_path / "object.log.gz"
+    with igzip.open(path, "wb", compresslevel=1) as file:
+        for _ in range(blocks):
+            file.write(block)
+    facts = inspect_text(path)
+    assert facts.unpacked_bytes == len(block) * blocks > 2**31
+    assert facts.copy_reason is None
+    assert read_by_duckdb(path) == (facts.line_count, facts.line_bytes) == (23_000_000, 23_000_000 * (len(line) - 1))
 
 
 @pytest.mark.parametrize(

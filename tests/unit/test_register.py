@@ -330,6 +330,8 @@ def test_a_path_that_duckdb_takes_for_a_pattern_is_read_through_a_link(logs: Log
         (V2_DEFAULT_HEADER.replace("srcaddr dstaddr", "dstaddr srcaddr").replace("-", "_"), "mixed_formats"),
         (V2_DEFAULT_HEADER.replace("packets bytes", "bytes packets"), "mixed_formats"),
         ("srcaddr dstaddr", "mixed_formats"),
+        ("interface-id dstaddr pkt-dstaddr", "mixed_formats"),
+        ("version end start", "mixed_formats"),
         ("x srcaddr y z", None),
     ],
 )
@@ -747,6 +749,19 @@ def test_unknown_fields_of_text_are_reported(logs: Logs) -> None:
     (row,) = logs.rows().values()
     assert row.unknown_fields == ("quantum-flags",)
     assert report.unknown_fields == ("quantum-flags",)
+
+
+def test_unknown_fields_are_told_once_and_whenever_their_first_object_is_run_again(logs: Logs) -> None:
+    told = "unknown fields, kept aside: quantum-flags (1 object)"
+    hours = [Window.parse(f"2026-11-20T{hour}", f"2026-11-20T{hour + 1}") for hour in (11, 12, 13)]
+    for hour in (11, 12, 13):
+        text = f"srcaddr dstaddr start quantum-flags\n10.0.0.1 10.0.0.2 {hour} -\n"
+        logs.put(DAY + name(at=f"20261120T{hour}05"), text.encode(), arrived=f"2026-11-20T{hour}:10")
+    logs.put(DAY + name("fl-2", at="20261120T1305"), b"srcaddr quantum-flags\n", arrived="2026-11-20T13:10")
+
+    problems = [register(logs.settings, window).problems for window in (*hours, *hours)]
+
+    assert [told in found for found in problems] == [True, False, True, True, False, True]
 
 
 def test_an_hour_in_which_nothing_came_has_an_empty_ledger_of_the_same_schema(logs: Logs) -> None:

@@ -201,6 +201,11 @@ OBJECTS = [
         header=b"version tgw-id srcaddr dstaddr packets bytes start end log-status",
     ),
     written(
+        "gatewayOfNothing",
+        (b"6 - 10.77.0.5 10.77.0.6 10 1000 1795176000 1795176060 OK", OK),
+        header=b"version tgw-src-vpc-id srcaddr dstaddr packets bytes start end log-status",
+    ),
+    written(
         "hostileNames",
         *((record(interface_id=text), OK) for text in HOSTILE),
     ),
@@ -551,6 +556,7 @@ def test_tags_stay_as_they_were_written(lake: Reader) -> None:
     [
         "fl-gateway",
         "fl-gatewayWithoutItsType",
+        "fl-gatewayOfNothing",
         pytest.param(sample_flow_log("otel/otel_valid_tgw_flow_log.log"), marks=needs_samples),
     ],
 )

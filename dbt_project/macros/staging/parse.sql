@@ -4,23 +4,23 @@
 -#}
 
 {#- The typed columns of every field that flow logs can have, null where this format lacks it. -#}
-{% macro typed_fields(texts) -%}
+{% macro typed_fields(texts, is_one_format=true) -%}
     {%- for field in flow_log_fields() %}
-    {% if field.name == "resource-type" %}{{ resource_type(texts) }}{% else %}{{ typed_field(field, texts.get(field.name)) }}{% endif %} as {{ adapter.quote(field.column) }},
+    {% if field.name == "resource-type" %}{{ resource_type(texts, is_one_format) }}{% else %}{{ typed_field(field, texts.get(field.name)) }}{% endif %} as {{ adapter.quote(field.column) }},
     {%- endfor %}
 {%- endmacro %}
 
 {#-
-  What says of a record that a Transit Gateway logged it: its constant, or any other of a Transit Gateway's fields,
-  for a custom format need not have the constant.
+  What says of a record that a Transit Gateway logged it: its constant, or that its format has any other of a Transit
+  Gateway's fields, for a custom one need not have the constant. Of Parquet, whose objects are read together, a value.
 -#}
-{% macro resource_type(texts) -%}
+{% macro resource_type(texts, is_one_format) -%}
     {%- set signs = [] -%}
     {%- for name, text in texts.items() if name.startswith("tgw-") or name.startswith("packets-lost-") -%}
-        {%- do signs.append("nullif(" ~ text ~ ", '-') is not null") -%}
+        {%- do signs.append("true" if is_one_format else "nullif(" ~ text ~ ", '-') is not null") -%}
     {%- endfor -%}
     {%- set written = "nullif(" ~ texts["resource-type"] ~ ", '-')" if texts.get("resource-type") else "cast(null as varchar)" -%}
-    {%- if signs -%} coalesce({{ written }}, case when {{ signs | join(" or ") }} then 'TransitGateway' end)
+    {%- if signs -%} coalesce({{ written }}, case when {{ signs | unique | join(" or ") }} then 'TransitGateway' end)
     {%- else -%} {{ written }}
     {%- endif -%}
 {%- endmacro %}
@@ -153,7 +153,7 @@
     {%- endfor -%}
     select
         read_path,
-        {{ typed_fields(texts) }}
+        {{ typed_fields(texts, is_one_format=false) }}
         {{ present_entries(text_map(extra_names, extra_texts)) if extra_names else text_map([], []) }} as extra_fields,
         concat_ws(' ', {{ (written or ["''"]) | join(", ") }}) as line_text,
         cast(0 as bigint) as line_bytes,

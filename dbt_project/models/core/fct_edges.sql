@@ -19,22 +19,15 @@ with
     -- Per interface, hour and flow log: whether it speaks for accepted and for rejected packets.
     voices as (
         select
-            coverage.event_hour,
-            coverage.interface_id,
-            coverage.flow_log_id,
-            {{ speaks_for("accept", "coverage", "flow_logs") }} as speaks_for_accept,
-            {{ speaks_for("reject", "coverage", "flow_logs") }} as speaks_for_reject,
-            coverage.has_skipdata,
+            hours.event_hour,
+            hours.interface_id,
+            hours.flow_log_id,
+            hours.counts_accepted as speaks_for_accept,
+            hours.counts_rejected as speaks_for_reject,
+            hours.skipdata_records > 0 as has_skipdata,
             own.one_device_id,
             own.other_device_id
-        from
-            (
-                select event_hour, interface_id, flow_log_id, sum(skipdata_records) > 0 as has_skipdata
-                from {{ ref("int_coverage__partials") }}
-                where {{ in_restated_hours("event_hour") }}
-                group by 1, 2, 3
-            ) as coverage
-        inner join {{ ref("int_flow_logs__merged") }} as flow_logs on coverage.flow_log_id = flow_logs.flow_log_id
+        from {{ ref("fct_interface_hours") }} as hours
         -- At most two, one of each address family.
         left join
             (
@@ -42,7 +35,8 @@ with
                 from own_devices
                 group by 1
             ) as own
-            on coverage.interface_id = own.interface_id
+            on hours.interface_id = own.interface_id
+        where {{ in_restated_hours("hours.event_hour") }}
     ),
 
     gateways as (

@@ -19,30 +19,52 @@ with
                     else 0
                 end
             ) as late_records,
-            max(arrival_hour) as last_arrival_hour
+            max(arrival_hour) as last_arrival_hour,
+            -- What arrived before times were kept may have been there always.
+            case when count(*) = count(first_at) then min(first_at) end as first_at,
+            case when count(*) = count(first_at) then max(last_at) end as last_at
         from {{ ref("int_coverage__partials") }}
         where {{ in_restated_hours("event_hour") }}
         group by 1, 2, 3
+    ),
+
+    placed as (
+        select sent.*, flow_logs.logs_accept, flow_logs.logs_reject
+        from sent
+        inner join {{ ref("int_flow_logs__merged") }} as flow_logs on sent.flow_log_id = flow_logs.flow_log_id
+    ),
+
+    measured as (
+        select *, {{ is_partial("accept") }} as is_partial_accept, {{ is_partial("reject") }} as is_partial_reject
+        from placed
+    ),
+
+    ranked as (
+        select *, {{ voice_rank("accept") }} as accept_rank, {{ voice_rank("reject") }} as reject_rank from measured
+    ),
+
+    sided as (
+        select *, {{ side_of_first("accept_rank") }} as accept_side, {{ side_of_first("reject_rank") }} as reject_side
+        from ranked
     )
 
 select
-    sent.event_hour,
-    sent.interface_id,
-    sent.flow_log_id,
-    cast(sent.accepted_records as bigint) as accepted_records,
-    cast(sent.rejected_records as bigint) as rejected_records,
-    cast(sent.nodata_records as bigint) as nodata_records,
-    cast(sent.skipdata_records as bigint) as skipdata_records,
-    cast(sent.late_records as bigint) as late_records,
-    sent.last_arrival_hour,
+    event_hour,
+    interface_id,
+    flow_log_id,
+    cast(accepted_records as bigint) as accepted_records,
+    cast(rejected_records as bigint) as rejected_records,
+    cast(nodata_records as bigint) as nodata_records,
+    cast(skipdata_records as bigint) as skipdata_records,
+    cast(late_records as bigint) as late_records,
+    last_arrival_hour,
     case
-        when sent.accepted_records + sent.rejected_records > 0
+        when accepted_records + rejected_records > 0
         then 'traffic'
-        when sent.nodata_records > 0
+        when nodata_records > 0
         then 'nodata'
         else 'skipdata'
     end as status,
-    {{ speaks_for("accept", "sent", "flow_logs") }} as counts_accepted,
-    {{ speaks_for("reject", "sent", "flow_logs") }} as counts_rejected
-from sent
-inner join {{ ref("int_flow_logs__merged") }} as flow_logs on sent.flow_log_id = flow_logs.flow_log_id
+    {{ speaks_for("accept") }} as counts_accepted,
+    {{ speaks_for("reject") }} as counts_rejected
+from sided

@@ -9,7 +9,16 @@ with
         from {{ ref("fct_interface_hours") }}
         where interface_id <> 'none'
         group by 1, 2
-        having count(*) filter (where accepted_records > 0) > 1 or count(*) filter (where rejected_records > 0) > 1
+        -- Where one replaced another within the hour, all that they logged counts.
+        having
+            (
+                count(*) filter (where accepted_records > 0) > 1
+                and count(*) filter (where accepted_records > 0 and not counts_accepted) > 0
+            )
+            or (
+                count(*) filter (where rejected_records > 0) > 1
+                and count(*) filter (where rejected_records > 0 and not counts_rejected) > 0
+            )
     )
 
 select

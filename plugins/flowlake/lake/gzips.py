@@ -2,7 +2,7 @@
 
 DuckDB reads a truncated gzip to its cut without a word and ignores a wrong checksum, so what an object holds has to be
 known from elsewhere. Unpacking with isal and counting with numpy costs about a second per gigabyte and core; both
-release the interpreter lock, so objects are inspected in parallel.
+release the interpreter lock, so objects are inspected in parallel. To look for headers takes as long, and holds it.
 
 AWS writes gzip. What was unpacked on the way, or packed anew with zstd, is told by its first bytes, not by its name,
 and read from a plain copy. So is what came wrapped in something else (`lake.wrappings`): its lines and bytes are those
@@ -28,6 +28,7 @@ from isal import isal_zlib
 
 from flowlake.lake.objects import MAX_LINE_BYTES, ObjectProblem, Reason
 from flowlake.lake.wrappings import Wrapping, find_wrapping, in_blocks
+from flowlake.records.fields import FIELDS_BY_NAME
 from flowlake.records.formats import Format, parse_header
 
 if TYPE_CHECKING:
@@ -46,8 +47,10 @@ _INPUT_STEP_WITH_FIELDS = 128 * 1024
 _OUTPUT_STEP = 1024 * 1024  # also the bound that makes a zip bomb harmless
 _LONGEST_STEP = MAX_LINE_BYTES // 2
 """A line of more bytes may be longer than the engine reads: a byte beyond ASCII takes two there."""
-_HEADER_WORDS = (b"srcaddr", b"bytes")
-_UP_TO_ITS_END = re.compile(rb"[^\r\n]*")
+_HEADER_BYTES = b"abcdefghijklmnopqrstuvwxyz0123456789-_ " + BOM_UTF8
+"""All that a header is made of, its names as in Parquet or not. Hardly any record is: it has dots or capitals."""
+_NAMES = frozenset(name.encode() for name in FIELDS_BY_NAME)
+_SHORTEST_NAME = min(map(len, _NAMES))
 _HEADER_SIZE = 10
 _GZIP = b"\x1f\x8b\x08"
 _ZSTD = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")
@@ -373,7 +376,7 @@ def _inflate(stream: isal_zlib.Decompress, pending: bytes, position: int) -> Ite
 class _Headers:
     """Finds the lines that are headers, wherever they stand: joined objects may be of several formats.
 
-    Looks only at lines that hold a word which every useful header has and hardly any record: two searches of C a chunk.
+    Of a chunk without the bytes of headers little is left, and nothing of a header but its end: one pass of C a chunk.
     """
 
     def __init__(self) -> None:
@@ -388,19 +391,30 @@ class _Headers:
         self._rest = text[end : end + FIRST_LINES_LIMIT + 1]
 
     def formats(self) -> tuple[Format, ...]:
-        self._look(self._rest)
+        if self._rest:
+            self._look(self._rest + b"\n")
         self._rest = b""
         return tuple(self._found)
 
     def _look(self, lines: bytes) -> None:
-        for word in _HEADER_WORDS:
-            position = lines.find(word)
-            while position >= 0:
-                start = max(lines.rfind(b"\n", 0, position), lines.rfind(b"\r", 0, position)) + 1
-                line = _UP_TO_ITS_END.match(lines, start)[0]  # type: ignore[index] # which matches nothing, too
-                if len(line) <= FIRST_LINES_LIMIT and (format_ := parse_header(line.replace(b"_", b"-"))):
-                    self._found.setdefault(format_)
-                position = lines.find(word, start + len(line))
+        """Look at lines, all of them ended."""
+        left = lines.translate(None, _HEADER_BYTES)
+        if not left.startswith(b"\n") and b"\n\n" not in left and b"\r" not in left:
+            return
+        import numpy as np
+
+        ends, left_ends = (
+            np.flatnonzero((octets == 0x0A) | (octets == 0x0D))
+            for octets in (np.frombuffer(lines, dtype=np.uint8), np.frombuffer(left, dtype=np.uint8))
+        )
+        is_candidate = (np.diff(left_ends, prepend=-1) == 1) & (np.diff(ends, prepend=-1) > _SHORTEST_NAME)
+        for index in np.flatnonzero(is_candidate).tolist():
+            line = lines[ends[index - 1] + 1 if index else 0 : ends[index]].replace(b"_", b"-")
+            # Records of such bytes alone are many; one look into a set is what each may cost.
+            if _NAMES.isdisjoint(line.removeprefix(BOM_UTF8).split(b" ")) or len(line) > FIRST_LINES_LIMIT:
+                continue
+            if format_ := parse_header(line):
+                self._found.setdefault(format_)
 
 
 class _LineCounter:

@@ -253,7 +253,7 @@ def register(
             *_overtaken_problems(overwritten.values(), "overwritten since", window),
             *_overtaken_problems(restated.values(), "counted otherwise since a copy is known", window),
             *_changed_formats(contracts, window),
-            *_problems(rows),
+            *_problems(rows, {uri for uri, one in inspected.items() if _is_news(contracts, window, one)}),
             *_gone_problem(gone),
             *_unseen_problem(unseen),
         ),
@@ -582,7 +582,7 @@ def _text_row(spool: Spool, item: _Item, path: Path) -> _Inspected:
         raise _empty(facts.wrapping)
     found = _text_format(item.source, facts.first_lines)
     format_ = found.format
-    if others := [other for other in facts.formats if other.fields != format_.fields]:
+    if others := [other for other in facts.formats if _is_another(other, format_)]:
         # What follows such a line would have its values in the wrong columns.
         detail = f"a line in it announces {_excerpt(others[0].header.encode(), 200)}"
         raise ObjectProblem(Reason.MIXED_FORMATS, detail)
@@ -601,6 +601,12 @@ def _text_row(spool: Spool, item: _Item, path: Path) -> _Inspected:
     )
     records = facts.line_count - facts.empty_line_count - (found.origin is _Origin.HEADER)
     return _Inspected(row, format_, _content_id(row, facts.digest, records, format_.columns), format_.header)
+
+
+def _is_another(format_: Format, own: Format) -> bool:
+    """Whether a line further on announces another format. One name may stand in any odd line."""
+    known = len(format_.fields) - len(format_.unknown_fields)
+    return format_.fields != own.fields and known >= min(2, len(own.fields))
 
 
 def _content_id(row: ObjectRow, digest: bytes, records: int, columns: Collection[str | None]) -> str | None:
@@ -748,6 +754,16 @@ def _changed_formats(contracts: _Contracts, window: Window) -> list[str]:
         for flow_log_id, (before, contract) in contracts.items()
         for line in changes(flow_log_id, before, contract, window.hours)
     ]
+
+
+def _is_news(contracts: _Contracts, window: Window, one: _Inspected) -> bool:
+    """Whether an object's unknown fields are told: as its format is met, and by each run of the first that has it."""
+    if one.shape is None or one.row.flow_log_id is None:
+        return False
+    before, contract = contracts[one.row.flow_log_id]
+    first = next(met for met in contract if met.format == one.shape)
+    was_read = any(met.format == one.shape and met.is_accepted for met in before)
+    return not was_read or first.arrival_hour in window.hours
 
 
 # --- copies ---
@@ -997,8 +1013,11 @@ def _unusual(found: Sequence[UnusualText]) -> tuple[UnusualText, ...]:
 # --- words ---
 
 
-def _problems(rows: Iterable[ObjectRow]) -> list[str]:
-    """A line per reason, or way of reading, with how many objects and one of them; and one for unknown fields."""
+def _problems(rows: Iterable[ObjectRow], news: Collection[str] | None = None) -> list[str]:
+    """A line per reason, or way of reading, with how many objects and one of them; and one for unknown fields.
+
+    `news`: the objects whose unknown fields are told; None stands for all.
+    """
     by_reason: dict[str, list[str]] = defaultdict(list)
     by_way: dict[str, list[ObjectRow]] = defaultdict(list)
     unknown: Counter[str] = Counter()
@@ -1007,7 +1026,8 @@ def _problems(rows: Iterable[ObjectRow]) -> list[str]:
             by_reason[row.reason].append(row.uri)
         elif row.detail is not None:
             by_way[_EACH_ITS_OWN.sub(r"\1", row.detail)].append(row)
-        unknown.update(row.unknown_fields)
+        if news is None or row.uri in news:
+            unknown.update(row.unknown_fields)
     problems = [
         f"{count_of(len(uris), 'object')} not read: {reason}, {Reason(reason).meaning} (for example {shown(min(uris))})"
         for reason, uris in sorted(by_reason.items())

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, Param  # noqa: TID253 - this package is where Airflow is imported
-from airflow.sdk.exceptions import AirflowFailException  # noqa: TID253 - likewise
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException  # noqa: TID253 - likewise
 
 from flowlake.errors import BudgetError
 from flowlake.lake.objects import shown
@@ -127,7 +127,11 @@ class ReplayOperator(StepOperator):
         self.end = end
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Run the steps, which log what they handle; log and return what came of it."""
+        """Run the steps, which log what they handle; log and return what came of it.
+
+        It is skipped when hours of other runs keep readers from seeing it yet, so that nobody is told of it: the run
+        whose publish shows it tells of it.
+        """
         from flowlake.quarantine import replay_window
 
         quieten()
@@ -137,8 +141,6 @@ class ReplayOperator(StepOperator):
             replayed = replay_window(replace(run, run_id=f"{run.run_id}_{self.start}"))
         except (BudgetError, GateFailed, SettingsError) as error:
             raise AirflowFailException(str(error)) from error
-        if replayed.held_back is not None:
-            self.log.warning("not shown yet: %s", replayed.held_back)
         for uri in replayed.freed_objects:
             self.log.info("came free: %s", shown(uri))
         for uri in replayed.left_objects:
@@ -153,6 +155,10 @@ class ReplayOperator(StepOperator):
             "still_lines": replayed.still_lines,
         }
         self.log.info("%s", values)
+        if replayed.held_back is not None:
+            self.log.warning("the rows are written, and not shown yet: %s", replayed.held_back)
+            context["ti"].xcom_push("return_value", values)
+            raise AirflowSkipException(f"not shown yet: {replayed.held_back}")
         return values
 
 

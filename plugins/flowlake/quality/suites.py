@@ -196,19 +196,6 @@ def _object_checks(gates: Gates, window: Window, scope: tuple[Condition, ...]) -
             failing=_sql("select * from @objects where $window and reason = 'copy'", window=_all(scope)),
         ),
         Check(
-            name="object_fields_are_known",
-            table="objects",
-            severity=Severity.WARN,
-            claim="objects have only fields that flowlake knows",
-            says="{count} object{s} {have} fields that are not known (they are kept in extra_fields) {where},"
-            " such as {row[unknown_fields]} of {row[flow_log_id]}",
-            failing=_sql(
-                "select uri, arrival_hour, flow_log_id, format_id, unknown_fields from @objects"
-                " where $window and unknown_fields <> array[]",
-                window=_all(scope),
-            ),
-        ),
-        Check(
             name="enough_objects",
             table="objects",
             severity=Severity.ERROR,
