@@ -316,16 +316,18 @@ def test_on_athena_a_publication_replaces_what_a_killed_one_wrote_under_its_numb
         write_on_athena(settings, [one], 998, now)
         write_on_athena(settings, [one, other], 999, now)
         write_on_athena(settings, [other], 999, now)
-        write_on_athena(settings, [one], 1000, now)
+        write_on_athena(settings, [replace(one, event_hour=ONE)], 1000, now)
         assert recently(settings, now, 999) == {"late": 1, "replay": 1}
         assert (written_on_athena(settings, 998), written_on_athena(settings, 999)) == ((one,), (other,))
         write_on_athena(settings, [], 999, now)
         assert recently(settings, now, 999) == {"late": 1}
-        assert not recently(settings, now, 5000)
+        # Of publication 1000 and, in the file before, 998.
+        assert recently(settings, now, 2000) == {"late": 2}
+        assert not recently(settings, now + timedelta(hours=1), 2000)
     [table] = (table for table in external_tables("net") if table.name == "restatements")
     assert sorted(path.name for path in (tmp_path / table.folder).iterdir()) == ["000000.parquet", "000001.parquet"]
     found = duckdb.sql(f"select version, why, event_hour from '{tmp_path / table.folder}/*.parquet' order by all")
-    assert found.fetchall() == [(998, "late", ZERO), (1000, "late", ZERO)]
+    assert found.fetchall() == [(998, "late", ZERO), (1000, "late", ONE)]
     assert dict(table.columns) == {name: type_.replace("varchar", "string") for name, (type_, _) in COLUMNS.items()}
 
 

@@ -9,7 +9,7 @@ publish that was killed is compared again.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -450,21 +450,32 @@ def _read_parquet(content: bytes) -> pa.Table:
 def recently(settings: Settings, since: datetime, version: int) -> Counter[str]:
     """How many event hours of edges were restated since a moment, by why; `version` is the published one.
 
-    On Athena it is read from the newest file, without a statement.
+    On Athena it is read from the newest files, without a statement.
     """
     if settings.target is Target.ATHENA:
         import duckdb
+        import pyarrow as pa
 
-        content = open_files(settings).read(_athena_file(settings, version))
-        if content is None:
-            return Counter()
+        tables = [as_arrow((), version, since), *_newest_on_athena(settings, since, version)]
         with duckdb.connect() as connection:
-            connection.register(TABLE, _read_parquet(content))
+            connection.register(TABLE, pa.concat_tables(tables))
             return _counted(connection, TABLE, since)
     with connect(settings) as connection:
         if not columns_of(connection, f"ops.{TABLE}"):
             return Counter()
         return _counted(connection, f"lake.ops.{TABLE}", since)
+
+
+def _newest_on_athena(settings: Settings, since: datetime, version: int) -> Iterator[pa.Table]:
+    """The files from the published one back to the first that begins before a moment."""
+    import pyarrow.compute as pc
+
+    files = open_files(settings)
+    for newest in range(version, -1, -_PUBLICATIONS_A_FILE):
+        if (content := files.read(_athena_file(settings, newest))) is not None:
+            yield (table := _read_parquet(content))
+            if pc.min(table["published_at"]).as_py() < since.astimezone(UTC).replace(tzinfo=None):
+                return
 
 
 def _counted(connection: duckdb.DuckDBPyConnection, table: str, since: datetime) -> Counter[str]:
