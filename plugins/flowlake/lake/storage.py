@@ -139,6 +139,11 @@ def list_source(store: Store, source: Source, window: Window, *, key: str) -> Li
     )
 
 
+def list_all(store: Store, source: Source) -> Iterator[ListedObject]:
+    """All that lies below a source's uri, whether or not any window lists it; each ending of a delivery by itself."""
+    return (_listed(store, source, item) for item in store.objects(store.root))
+
+
 def _found_by_day(store: Store, days: Sequence[date], key: str) -> tuple[list[str], list[Found]]:
     """The AWSLogs folders, and what lies below them in the folders of these days."""
     trees = _trees(store, key)
@@ -263,13 +268,18 @@ def is_listed(key: str, window: Window, source: Source) -> bool:
 
     An object counts in windows that begin up to `lookback_days` after its day.
     """
-    day = _day_of(key, source)
+    day = day_of(key, source)
     if day is None:
-        return source.layout is Layouts.ANY and IS_LIKE_A_NAME.search(key) is not None
+        return source.layout is Layouts.ANY and is_like_a_flow_log(key)
     return day in listed_days(window, source)
 
 
-def _day_of(key: str, source: Source) -> date | None:
+def is_like_a_flow_log(key: str) -> bool:
+    """Whether an object is named as AWS names flow logs, or nearly so, wherever it lies."""
+    return IS_LIKE_A_NAME.search(key) is not None
+
+
+def day_of(key: str, source: Source) -> date | None:
     """The day of an object: that of its folder or, where folders say nothing, that of its name."""
     if source.layout is Layouts.ANY:
         name = parse_name(key)
@@ -285,7 +295,7 @@ def _listed(store: Store, source: Source, found: Found) -> ListedObject:
     if source.arrival is Arrival.OBJECT_NAME:
         # A foreign object has no time in its name; its folder is at least as stable.
         moment = name.named_at if name else folder_moment(found.key) or moment
-    day = _day_of(found.key, source)
+    day = day_of(found.key, source)
     if day is not None and day > moment.date():
         # Nobody looks for it before: with its own time it would count in larger windows alone.
         moment = max(moment, datetime.combine(day, datetime.min.time(), UTC) - CLOCKS_DIFFER_BY)
