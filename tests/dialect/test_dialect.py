@@ -36,7 +36,7 @@ TEN_THOUSAND_ROWS = (
     "n as (select a.x from d as a cross join d as b cross join d as c cross join d as e)"
 )
 ODD_NAMES = ("x-ray", "a.b", "größe", 'say "x"', "Upper_Case")
-"""Fields of Parquet objects that nobody knows; Glue takes only the last one for a column."""
+"""Fields of Parquet objects that nobody knows; Glue takes only the last one for a column, the others are kept aside."""
 
 SHARED = "with t (x) as (values (1), (1), (2), (3)), r as (select x from t group by 1 having count(*) > 1)"
 NETWORKS = '["10.0.0.0/8", "172.16.0.0/12", "192.0.2.7", "fc00::/7", "2001:db8::/32"]'
@@ -370,6 +370,45 @@ CASES = [
             "x",
         ),
     ),
+    *of(
+        "parquet_text",
+        *(
+            (
+                f"select max({{{{ parquet_text('{column}', parquet_columns()['{column}']) }}}}) "
+                "from {{ raw_parquet_records() }}",
+                value,
+            )
+            for column, value in (("srcaddr", "10.0.0.1"), ("bytes", "2"), ("packets", "two"))
+        ),
+    ),
+    *of(
+        "parquet_number",
+        *(
+            (
+                f"select max({{{{ parquet_number('{column}', parquet_columns()['{column}']) }}}}) "
+                "from {{ raw_parquet_records() }}",
+                value,
+            )
+            for column, value in (("bytes", "2"), ("packets", None), ("protocol", "007"))
+        ),
+    ),
+    *of(
+        "parquet_extra_fields",
+        (
+            "select max({{ parquet_extra_fields(['field_of_2027']) }}['field_of_2027']) "
+            "from {{ raw_parquet_records() }} where tcp_flags = 2",
+            "x",
+        ),
+        ("select count({{ parquet_extra_fields(['tcp_flags']) }}) from {{ raw_parquet_records() }}", 1),
+        *(
+            (
+                f"select max(extra_fields['{name.lower()}']) "
+                "from ({{ parsed_parquet_records(parquet_columns()) }}) as parsed where extra_fields is not null",
+                "?",
+            )
+            for name in ODD_NAMES
+        ),
+    ),
 ]
 
 CASES_PER_STATEMENT = 50
@@ -413,7 +452,8 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (logs / f"{name}_00000001.log.gz").write_bytes(gzip.compress(text, mtime=0))
     plain = {"srcaddr": ["10.0.0.1"], "dstaddr": ["10.0.0.2"]}
     parquet.write_table(pa.table(plain), logs / f"{name}_00000002.log.parquet")
-    numbers = {name: [2] for name in ("tcp_flags", "srcport", "dstport", "protocol", "packets", "bytes")}
+    numbers = {name: [2] for name in ("tcp_flags", "srcport", "dstport", "bytes")}
+    numbers |= {"packets": ["two"], "protocol": ["007"]}
     odd = {name: ["?"] for name in ODD_NAMES}
     parquet.write_table(
         pa.table({**plain, **numbers, "field_of_2027": ["x"], **odd}), logs / f"{name}_00000003.log.parquet"

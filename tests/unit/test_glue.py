@@ -69,11 +69,28 @@ def test_partitions_are_removed_as_many_at_a_time_as_glue_takes(monkeypatch: pyt
 
 def test_every_known_field_is_a_column_of_the_records() -> None:
     (records,) = (table for table in external_tables() if table.name == "parquet_records")
-    assert [name for name, _ in records.columns] == [field.column for field in FIELDS]
-    assert {type_ for _, type_ in records.columns} == {"bigint", "string"}
+    *known, texts, others = records.columns
+    assert [name for name, _ in known] == [field.column for field in FIELDS]
+    assert {type_ for _, type_ in known} == {"bigint", "string"}
+    assert (texts, others) == (("flowlake_texts", "map<string,string>"), ("flowlake_fields", "map<string,string>"))
 
 
-@pytest.mark.parametrize("name", ["arrival_hour", "Read_Path", "a b", "a.b", "ü", "", "x" * 256, "$path", 'a"b'])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "arrival_hour",
+        "Read_Path",
+        "a b",
+        "a.b",
+        "ü",
+        "",
+        "x" * 256,
+        "$path",
+        'a"b',
+        "flowlake_texts",
+        "Flowlake_Fields",
+    ],
+)
 def test_what_glue_or_a_model_would_take_for_something_else_is_no_column(name: str) -> None:
     assert not may_be_column(name)
 

@@ -15,6 +15,7 @@ from flowlake.lake.plain_parquet import (
     RecordColumns,
     column_types,
     copy_reason,
+    is_plain,
     write_plain_parquet,
     write_united_parquet,
 )
@@ -28,11 +29,42 @@ def copied(folder: Path, known: dict[str, str], **columns: Any) -> dict[str, lis
     return dict(parquet.read_table(target).to_pydict())
 
 
-def test_a_text_that_is_no_number_still_makes_its_record_malformed(tmp_path: Path) -> None:
-    """Staging takes digits alone, and null for a dash."""
-    texts = ["12", "007", "-", None, "", " 7", "1e3", "-1", "9" * 18, "9" * 19, "x", "1.0"]
-    found = copied(tmp_path, {"bytes": "bigint"}, bytes=texts)
-    assert found == {"bytes": [12, 7, None, None, -1, -1, -1, -1, 10**18 - 1, -1, -1, -1]}
+@pytest.mark.parametrize("name", ["bytes", "Bytes"])
+def test_a_text_in_a_field_of_numbers_is_kept_as_it_was(tmp_path: Path, name: str) -> None:
+    """As a number or as its text, never as both: staging decides by the text whether its record is malformed."""
+    texts = ["12", "007", "-", None, "", " 7", "1e3", "-1", "0", "-0", "9" * 18, "9" * 19, "x", "1.0", "'"]
+    found = copied(tmp_path, {"bytes": "bigint"}, **{name: texts})
+    numbers, kept = found["bytes"], [dict(entries).get("bytes") for entries in found["flowlake_texts"]]
+    assert numbers == [12, *[None] * 6, -1, 0, None, 10**18 - 1, *[None] * 4]
+    assert [str(number) if number is not None else text for number, text in zip(numbers, kept, strict=True)] == texts
+    assert not any(number is not None and text is not None for number, text in zip(numbers, kept, strict=True))
+    assert found.keys() == {"bytes", "flowlake_texts"}
+
+
+def test_a_field_that_can_be_no_column_is_kept_by_its_name(tmp_path: Path) -> None:
+    names = ("a b", "Ä.B", 'say "x"', "it's", "arrival_hour", "Flowlake_Fields")
+    odd = {name: pa.array([1, None]) for name in names}
+    found = copied(
+        tmp_path, {}, srcaddr=["a", "b"], Colour=["red", "blue"], read_path=["x", "y"], **{"": ["x", "y"]}, **odd
+    )
+    assert found == {
+        "srcaddr": ["a", "b"],
+        "colour": ["red", "blue"],
+        "flowlake_fields": [[(name.lower(), "1") for name in names], []],
+    }
+
+
+def test_what_athena_reads_whole_where_it_lies_needs_no_copy() -> None:
+    columns = RecordColumns({"bytes": "bigint", "srcaddr": "string"})
+
+    def read_in_place(**found: str | None) -> bool:
+        return is_plain(columns.types(found), found)
+
+    assert read_in_place(bytes="bigint", SRCADDR="string", novelty="string")
+    assert not read_in_place(bytes="string")
+    assert not read_in_place(novelty=None)
+    for name in ("two words", "größe", "\u212aelvin", "read_path", "arrival_hour", "flowlake_texts", ""):
+        assert not read_in_place(bytes="bigint", **{name: "string"})
 
 
 def test_an_unknown_column_is_text_whatever_the_first_object_says(tmp_path: Path) -> None:
@@ -41,8 +73,9 @@ def test_an_unknown_column_is_text_whatever_the_first_object_says(tmp_path: Path
     assert copied(tmp_path, {}, srcaddr=["a", "b"], new=["007", "x"])["new"] == ["007", "x"]
 
 
-def test_an_unknown_column_that_the_table_has_as_numbers_loses_what_is_none(tmp_path: Path) -> None:
-    assert copied(tmp_path, {"new": "bigint"}, srcaddr=["a", "b"], new=["1", "x"])["new"] == [1, None]
+def test_an_unknown_column_that_the_table_has_as_numbers_keeps_what_is_none_beside_it(tmp_path: Path) -> None:
+    found = copied(tmp_path, {"new": "bigint"}, srcaddr=["a", "b"], new=["1", "x"])
+    assert (found["new"], found["flowlake_fields"]) == ([1, None], [[], [("new", "x")]])
     assert copied(tmp_path, {"new": "string"}, srcaddr=["a"], new=[1])["new"] == ["1"]
 
 

@@ -102,25 +102,76 @@
 {%- endmacro %}
 {#-
   The table has all columns that are known, and those besides that `register` has met and Glue takes (`may_be_column` of
-  flowlake.lake.glue); fields of other names are read by nobody, and named in raw.objects. Upper case is no other column.
+  flowlake.lake.glue); fields of other names are in flowlake_fields of plain copies. Upper case is no other column.
 -#}
 {% macro athena__parquet_columns() -%}
     {%- set columns = {} -%}
     {%- for field in flow_log_fields() -%}
         {%- do columns.update({field.raw_column: "varchar" if field.type == "varchar" else "bigint"}) -%}
     {%- endfor -%}
-    {%- set taken = columns.keys() | list + ["arrival_hour", "read_path"] -%}
+    {%- set taken = columns.keys() | list + ["arrival_hour", "read_path", "flowlake_texts", "flowlake_fields"] -%}
     {%- for name in asked_once(
         "select distinct unknown.name from " ~ source("raw", "objects")
         ~ " cross join unnest(unknown_fields) as unknown (name) where status = 'readable' and kind = 'parquet' and "
         ~ in_arrival_window("arrival_hour") ~ " order by 1"
     ).columns[0].values() -%}
         {%- if modules.re.fullmatch("[a-z0-9_]{1,255}", name | lower) and name | lower not in taken -%}
-            {%- do columns.update({name: "varchar"}) -%}
+            {%- do columns.update({name | lower: "varchar"}) -%}
             {%- do taken.append(name | lower) -%}
         {%- endif -%}
     {%- endfor -%}
     {{ return(columns) }}
+{%- endmacro %}
+
+{#- The text in a column of Parquet records, as its object has it; `type` as parquet_columns says it. -#}
+{% macro parquet_text(column, type) -%}{{ return(adapter.dispatch("parquet_text", "flowlake")(column, type)) }}{%- endmacro %}
+{% macro default__parquet_text(column, type) -%}{{ unsupported_dialect("parquet_text") }}{%- endmacro %}
+{% macro duckdb__parquet_text(column, type) -%}cast({{ adapter.quote(column | replace('"', '""')) }} as varchar){%- endmacro %}
+{#- A column of numbers is null where a plain copy keeps what is none. -#}
+{% macro athena__parquet_text(column, type) -%}
+    {%- if type == "bigint" -%} coalesce(element_at(flowlake_texts, '{{ column }}'), cast({{ adapter.quote(column) }} as varchar))
+    {%- else -%} cast({{ adapter.quote(column) }} as varchar)
+    {%- endif -%}
+{%- endmacro %}
+
+{#-
+  Likewise, of a field of numbers; null for what is no whole number. Engines cast such texts leniently and differently,
+  and '443.0' is what an object holds that a spreadsheet or a data frame has written.
+-#}
+{% macro parquet_number(column, type) -%}{{ return(adapter.dispatch("parquet_number", "flowlake")(column, type)) }}{%- endmacro %}
+{% macro default__parquet_number(column, type) -%}{{ unsupported_dialect("parquet_number") }}{%- endmacro %}
+{% macro duckdb__parquet_number(column, type) -%}
+    {%- set text = parquet_text(column, type) -%}
+    {%- if type == "VARCHAR" -%} case when {{ matches(text, "-?[0-9]{1,19}") }} then {{ text }} end
+    {%- else -%} {{ text }}
+    {%- endif -%}
+{%- endmacro %}
+{% macro athena__parquet_number(column, type) -%}
+    {%- set kept = "element_at(flowlake_texts, '" ~ column ~ "')" -%}
+    coalesce(case when {{ matches(kept, "-?[0-9]{1,19}") }} then {{ kept }} end, cast({{ adapter.quote(column) }} as varchar))
+{%- endmacro %}
+
+{#- What a Parquet record has in these columns, which nobody knows, and in any that are none here; null without any. -#}
+{% macro parquet_extra_fields(columns) -%}{{ return(adapter.dispatch("parquet_extra_fields", "flowlake")(columns)) }}{%- endmacro %}
+{% macro default__parquet_extra_fields(columns) -%}{{ unsupported_dialect("parquet_extra_fields") }}{%- endmacro %}
+{% macro duckdb__parquet_extra_fields(columns) -%}
+    {{ present_entries(column_texts(columns)) if columns else text_map([], []) }}
+{%- endmacro %}
+{% macro athena__parquet_extra_fields(columns) -%}
+    {%- set nothing = "cast(map() as map(varchar, varchar))" -%}
+    {%- set kept = "coalesce(flowlake_fields, " ~ nothing ~ ")" -%}
+    {{ present_entries("map_concat(" ~ column_texts(columns) ~ ", " ~ kept ~ ")" if columns else kept) }}
+{%- endmacro %}
+
+{#- Columns of unknown fields as a map of texts. -#}
+{% macro column_texts(columns) -%}
+    {%- set names = [] -%}
+    {%- set texts = [] -%}
+    {%- for column in columns -%}
+        {%- do names.append(text_literal(column)) -%}
+        {%- do texts.append(parquet_text(column, "varchar")) -%}
+    {%- endfor -%}
+    {{ text_map(names, texts) }}
 {%- endmacro %}
 
 {#- The formats of the window's text objects: [{format_id, header, fields: [{position, name, column}]}]. -#}

@@ -3,10 +3,13 @@
   which a dash stands for "not applicable" and null for "this format has no such field".
 -#}
 
-{#- The typed columns of every field that flow logs can have, null where this format lacks it. -#}
-{% macro typed_fields(texts, is_one_format=true) -%}
+{#-
+  The typed columns of every field that flow logs can have, null where this format lacks it. `numbers` are expressions
+  for fields of numbers, in the place of their texts.
+-#}
+{% macro typed_fields(texts, is_one_format=true, numbers={}) -%}
     {%- for field in flow_log_fields() %}
-    {% if field.name == "resource-type" %}{{ resource_type(texts, is_one_format) }}{% else %}{{ typed_field(field, texts.get(field.name)) }}{% endif %} as {{ adapter.quote(field.column) }},
+    {% if field.name == "resource-type" %}{{ resource_type(texts, is_one_format) }}{% else %}{{ typed_field(field, numbers.get(field.name, texts.get(field.name))) }}{% endif %} as {{ adapter.quote(field.column) }},
     {%- endfor %}
 {%- endmacro %}
 
@@ -138,23 +141,23 @@
 -#}
 {% macro parsed_parquet_records(columns) -%}
     {%- set texts = {} -%}
+    {%- set numbers = {} -%}
     {%- set known = [] -%}
     {%- set written = [] -%}
     {%- for field in flow_log_fields() if field.raw_column in columns -%}
-        {%- do written.append("'" ~ field.name ~ "=' || cast(" ~ adapter.quote(field.raw_column) ~ " as varchar)") -%}
-        {%- do texts.update({field.name: "coalesce(cast(" ~ adapter.quote(field.raw_column) ~ " as varchar), '-')"}) -%}
+        {%- set text = parquet_text(field.raw_column, columns[field.raw_column]) -%}
+        {%- do written.append("'" ~ field.name ~ "=' || " ~ text) -%}
+        {%- do texts.update({field.name: "coalesce(" ~ text ~ ", '-')"}) -%}
+        {%- if field.type != "varchar" -%}
+            {%- do numbers.update({field.name: parquet_number(field.raw_column, columns[field.raw_column])}) -%}
+        {%- endif -%}
         {%- do known.append(field.raw_column) -%}
     {%- endfor -%}
-    {%- set extra_names = [] -%}
-    {%- set extra_texts = [] -%}
-    {%- for column in columns if column not in known and column != "read_path" -%}
-        {%- do extra_names.append(text_literal(column)) -%}
-        {%- do extra_texts.append("cast(" ~ adapter.quote(column | replace('"', '""')) ~ " as varchar)") -%}
-    {%- endfor -%}
+    {%- set unknown = columns.keys() | reject("in", known + ["read_path"]) | list -%}
     select
         read_path,
-        {{ typed_fields(texts, is_one_format=false) }}
-        {{ present_entries(text_map(extra_names, extra_texts)) if extra_names else text_map([], []) }} as extra_fields,
+        {{ typed_fields(texts, is_one_format=false, numbers=numbers) }}
+        {{ parquet_extra_fields(unknown) }} as extra_fields,
         concat_ws(' ', {{ (written or ["''"]) | join(", ") }}) as line_text,
         cast(0 as bigint) as line_bytes,
         false as is_header,

@@ -56,8 +56,14 @@ _PASSING = frozenset(
 """What another try cures; the SDK repeats calls that were throttled, not what a batch says of one partition."""
 
 _COLUMN = re.compile(r"[a-z0-9_]{1,255}")
-_NOT_COLUMNS = frozenset({"arrival_hour", "read_path"})
-"""What a partition's key and the reading models are called."""
+KEPT_TEXTS = "flowlake_texts"
+"""In a plain copy of a Parquet object: what its fields of numbers hold that no number can stand for, field -> text."""
+
+KEPT_FIELDS = "flowlake_fields"
+"""Likewise: what its fields hold that cannot be columns of the table, name in lower case -> text."""
+
+_NOT_COLUMNS = frozenset({"arrival_hour", "read_path", KEPT_TEXTS, KEPT_FIELDS})
+"""What a partition's key, the reading models and copies have for themselves."""
 
 
 @dataclass(frozen=True)
@@ -123,9 +129,11 @@ def _hive_type(name: str) -> str:
 def record_columns() -> dict[str, str]:
     """The columns of `raw.parquet_records` that flow logs can have, as far as is known: integers are the widest ones.
 
-    Objects of one field differ in the width of their integers, and a reader widens them.
+    Objects of one field differ in the width of their integers, and a reader widens them. The last two are those of
+    plain copies, null in objects that are read where they lie.
     """
-    return {field_.column: "string" if field_.type is FieldType.STRING else "bigint" for field_ in FIELDS}
+    known = {field_.column: "string" if field_.type is FieldType.STRING else "bigint" for field_ in FIELDS}
+    return known | dict.fromkeys((KEPT_TEXTS, KEPT_FIELDS), "map<string,string>")
 
 
 def may_be_column(name: str) -> bool:

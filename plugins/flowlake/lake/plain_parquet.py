@@ -4,6 +4,8 @@ What AWS delivers is plain; what others convert need not be. Athena reads a colu
 Glue, knows fewer encodings, and takes an unsigned integer for a signed one. DuckDB takes nearly everything that Parquet
 allows, but reads the objects of a window together: a column that is a list in one of them and a number in another fails
 all of them, and one that is a double makes '443' of the others '443.0'.
+
+A copy for Athena holds in two maps, KEPT_TEXTS and KEPT_FIELDS, what the columns of its table cannot.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowlake.errors import FlowlakeError
 from flowlake.lake.duck import literal
-from flowlake.lake.glue import may_be_column
+from flowlake.lake.glue import KEPT_FIELDS, KEPT_TEXTS, may_be_column
 from flowlake.lake.objects import ObjectProblem, Reason, shown
 from flowlake.records.fields import FIELDS_BY_COLUMN
 
@@ -39,12 +41,11 @@ _ENCODINGS = frozenset(
 
 _INTEGERS = frozenset({"NONE", "INT_8", "INT_16", "INT_32", "INT_64"})
 
-_TAKEN = frozenset({"read_path"})
-"""Columns that staging adds; an unknown field of that name is left out, and named in raw.objects."""
+_TAKEN = frozenset({"", "read_path"})
+"""No name for SQL, and a column that staging adds: an unknown field so named is left out, and named in raw.objects."""
 
-_WHOLE_NUMBER = "-?[1-9][0-9]{0,17}|0[0-9]{0,8}"
-_NO_NUMBER = -1
-"""Stands in a copy for a text in a field of numbers: the record is malformed by it, as it is by the text on DuckDB."""
+_WHOLE_NUMBER = "0|-?[1-9][0-9]{0,17}"
+"""Texts that a bigint gives back as they were."""
 
 
 class PlainCopyError(FlowlakeError):
@@ -123,8 +124,18 @@ def _type(column: Any) -> str | None:
     return "bigint" if is_integer and column.converted_type in _INTEGERS else None
 
 
+def is_plain(types: Mapping[str, str], found: Mapping[str, str | None]) -> bool:
+    """Whether Athena reads all of an object where it lies: its columns are of the table's names and types.
+
+    Upper case is no matter, beyond ASCII excepted: there every reader folds it in its own way.
+    """
+    return types.keys() == found.keys() and all(found[name] == types[name] and name.isascii() for name in found)
+
+
 def write_plain_parquet(path: Path, target: Path, types: Mapping[str, str], found: Mapping[str, str | None]) -> None:
     """Write an object's records with columns of the types that the table has, whole or not at all.
+
+    Whatever those cannot hold stands in the maps KEPT_TEXTS (of known fields) and KEPT_FIELDS, by names in lower case.
 
     DuckDB writes it, so that every value has the text that it has there. Raises ObjectProblem when DuckDB, too, cannot
     read the object, and PlainCopyError when it runs out of room.
@@ -134,8 +145,17 @@ def write_plain_parquet(path: Path, target: Path, types: Mapping[str, str], foun
     temporary = target.with_name(f".{target.name}.tmp")
     # DuckDB takes brackets and stars for a pattern, which may match the object beside.
     source = literal(glob.escape(str(path)))
+    texts: dict[str, str] = {}
+    fields = {name: _text(name) for name in found if name not in types and name.lower() not in _TAKEN}
+    for name, type_ in types.items():
+        if type_ == "bigint" and found[name] != type_:
+            no_number = f"case when not {_is_number(name)} then {_text(name)} end"
+            (texts if name.lower() in FIELDS_BY_COLUMN else fields)[name] = no_number
     columns = ", ".join(
-        f"{_cast(name, type_, found.get(name))} as {_quoted(name.lower())}" for name, type_ in types.items()
+        [
+            *(f"{_cast(name, type_, found[name])} as {_quoted(name.lower())}" for name, type_ in types.items()),
+            *(f"{_map(kept)} as {name}" for name, kept in ((KEPT_TEXTS, texts), (KEPT_FIELDS, fields)) if kept),
+        ]
     )
     with duckdb.connect(config={"threads": 1, "memory_limit": "1GB"}) as connection:
         try:
@@ -151,17 +171,25 @@ def write_plain_parquet(path: Path, target: Path, types: Mapping[str, str], foun
 
 
 def _cast(name: str, type_: str, found: str | None) -> str:
-    column = _quoted(name)
-    text = f"cast({column} as varchar)"
     if type_ == "string":
-        return text
+        return _text(name)
     if found == type_:
-        return f"cast({column} as bigint)"
-    other = f"case when {text} <> '-' then {_NO_NUMBER} end" if name in FIELDS_BY_COLUMN else "null"
-    return (
-        f"case when regexp_full_match({text}, '{_WHOLE_NUMBER}') then try_cast({text} as bigint) "
-        f"else cast({other} as bigint) end"
-    )
+        return f"cast({_quoted(name)} as bigint)"
+    return f"case when {_is_number(name)} then try_cast({_text(name)} as bigint) end"
+
+
+def _text(name: str) -> str:
+    return f"cast({_quoted(name)} as varchar)"
+
+
+def _is_number(name: str) -> str:
+    return f"regexp_full_match({_text(name)}, '{_WHOLE_NUMBER}')"
+
+
+def _map(texts: Mapping[str, str]) -> str:
+    """SQL of a map of those of the texts that are not null, by their names in lower case."""
+    entries = ", ".join(f"{{'key': {literal(name.lower())}, 'value': {text}}}" for name, text in texts.items())
+    return f"map_from_entries(list_filter([{entries}], lambda entry: entry.value is not null))"
 
 
 def _line(error: Exception) -> str:

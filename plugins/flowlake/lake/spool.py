@@ -150,22 +150,22 @@ class AthenaSpool(Spool):
 
     def readable(self, item: ListedObject, kind: Kind, path: Path, *, needs_copy: bool) -> str:
         """The object's uri, or that of a plain copy."""
-        from flowlake.lake.plain_parquet import column_types, write_plain_parquet
+        from flowlake.lake.plain_parquet import column_types, is_plain, write_plain_parquet
 
         source = path
         copy = self._path(item.uri, item.etag, kind, _COPY)
         if kind is Kind.PARQUET:
             found = column_types(path)
             types = self.columns.types(found)
-            if any(found[name] != type_ for name, type_ in types.items()):
+            if not is_plain(types, found):
                 write_plain_parquet(path, copy, types, found)
                 source = copy
         elif needs_copy:
             write_readable_copy(path, copy)
             source = copy
         # Athena unpacks by the ending of the name.
-        is_plain = _PLAIN_KEY.fullmatch(item.key) and (kind is Kind.PARQUET or item.key.endswith(".gz"))
-        if source is path and is_plain:
+        is_named_plainly = _PLAIN_KEY.fullmatch(item.key) and (kind is Kind.PARQUET or item.key.endswith(".gz"))
+        if source is path and is_named_plainly:
             return item.uri
         try:
             self._files.take(f"{COPIES}/{copy.name}", source)
