@@ -44,20 +44,34 @@ class Logs:
 
     root: Path
 
-    def put(self, flow_log: str, named: str, *, arrived: str, packets: tuple[int, ...] = (3,), lines: int = 1) -> Path:
-        """Write an object of a host's conversations, `packets` each; `named` and `arrived` like 2026-11-20T12:05."""
+    def put(
+        self,
+        flow_log: str,
+        named: str,
+        *,
+        arrived: str,
+        packets: tuple[int, ...] = (3,),
+        lines: int = 1,
+        account: str = ACCOUNT,
+        extra: tuple[str, ...] = (),
+    ) -> Path:
+        """Write an object of a host's conversations, `packets` each; `named` and `arrived` like 2026-11-20T12:05.
+
+        `extra` are lines of other interfaces: `{account}`, `{begun}` and `{ended}` in them stand for its own.
+        """
         named_at = datetime.fromisoformat(named).replace(tzinfo=UTC)
         begun = int(named_at.timestamp())
         log = flow_log[-1]
         records = [
-            f"2 {ACCOUNT} eni-{flow_log} 10.0.{log}.1 10.1.{log}.{line % 250} {40000 + line} 443 6 {count} "
+            f"2 {account} eni-{flow_log} 10.0.{log}.1 10.1.{log}.{line % 250} {40000 + line} 443 6 {count} "
             f"{count * 100} {begun} {begun + 60} ACCEPT OK"
             for count in packets
             for line in range(lines)
         ]
-        folder = self.root / f"AWSLogs/{ACCOUNT}/vpcflowlogs/us-east-1/{named_at:%Y/%m/%d}"
+        records += [line.format(account=account, begun=begun, ended=begun + 60) for line in extra]
+        folder = self.root / f"AWSLogs/{account}/vpcflowlogs/us-east-1/{named_at:%Y/%m/%d}"
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{ACCOUNT}_vpcflowlogs_us-east-1_{flow_log}_{named_at:%Y%m%dT%H%M}Z_0a1b2c3d.log.gz"
+        path = folder / f"{account}_vpcflowlogs_us-east-1_{flow_log}_{named_at:%Y%m%dT%H%M}Z_0a1b2c3d.log.gz"
         temporary = path.with_suffix(".new")
         temporary.write_bytes(gzip.compress("\n".join([FIELDS, *records, ""]).encode(), mtime=0))
         moment = datetime.fromisoformat(arrived).replace(tzinfo=UTC).timestamp()
