@@ -25,6 +25,7 @@ import click
 
 from flowlake import __version__
 from flowlake.errors import FlowlakeError, storage_error
+from flowlake.lake.objects import shown
 from flowlake.lake.windows import Window, WindowError, parse_hour
 from flowlake.settings import Settings, SettingsError, load_settings
 from flowlake.steps import STEPS, RunContext, run_window
@@ -344,7 +345,6 @@ def query_command(session: Session, *, sql: str, form: str, limit: int | None, c
       flowlake query "from fct_edges where is_counted order by bytes desc limit 10"
       flowlake query --format csv - < talkers.sql > talkers.csv
     """
-    from flowlake.lake.objects import shown
     from flowlake.querying import WRITERS, OutputFormat, open_query, table_cell
     from flowlake.terminal import make_console, make_table, print_table
 
@@ -727,7 +727,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         if _wants_traceback(given) and not isinstance(error, click.ClickException | click.exceptions.Abort):
             click.echo(traceback.format_exc(), err=True, nl=False)
         message, code = _explain(error)
-        click.echo(f"flowlake: error: {' '.join(message.split())}", err=True)
+        # What other packages raise may quote a line as it is.
+        click.echo(f"flowlake: error: {shown(' '.join(message.split()))}", err=True)
         return code
     return answer if isinstance(answer, int) else 0
 

@@ -22,6 +22,7 @@ from flowlake.errors import FlowlakeError, storage_advice
 from flowlake.lake.aws import athena_settings, client
 from flowlake.lake.duck import install_extensions, is_overtaken
 from flowlake.lake.lock import build_lock
+from flowlake.lake.objects import shown
 from flowlake.lake.windows import format_hour
 from flowlake.settings import Target
 
@@ -187,7 +188,7 @@ def _build(settings: Settings, window: Window, layer: str, folder: Path, meanwhi
         try:
             meanwhile()
             for line in process.stdout or ():
-                text = line.rstrip()
+                text = shown(line.rstrip())  # an engine's error quotes what it could not read
                 if text:
                     log.info("dbt: %s", text)
                     tail = [*tail[-30:], text]
@@ -202,7 +203,7 @@ def _build(settings: Settings, window: Window, layer: str, folder: Path, meanwhi
     failures = [result for result in outcome if result["status"] in ("error", "fail", "runtime error")]
     if failures or process.returncode != 0:
         first = failures[0] if failures else {"unique_id": "dbt", "message": " | ".join(tail[-6:])}
-        message = " ".join(str(first["message"]).split())
+        message = shown(" ".join(str(first["message"]).split()))
         raise DbtError(
             f"dbt: {first['unique_id'].split('.')[-1]} failed ({len(failures)} in all): {message[:600]}"
             f"{_advice([message, *tail])}; the whole log is {home / 'logs' / 'dbt.log'}"

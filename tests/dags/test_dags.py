@@ -92,6 +92,15 @@ def test_failures_are_logged_before_anyone_is_called() -> None:
     assert FAILURE_CALLBACKS[0] is log_failure
 
 
+def test_no_text_of_a_task_is_a_template(dag_bag: Any) -> None:
+    """A key or a line that came there would be evaluated."""
+    tasks = [task for dag in dag_bag.dags.values() for task in dag.tasks]
+    assert {task.task_id: tuple(task.template_fields) for task in tasks if task.template_fields} == {}
+    # The name of a window in a backfill's list, which is made of times.
+    names = {getattr(task, "map_index_template", None) for task in tasks}
+    assert names == {None, "{{ task.window_name }}"}
+
+
 def test_the_hourly_tasks_are_the_steps_in_their_order(hourly: Any) -> None:
     names = [step.name for step in STEPS]
     assert [task.task_id for task in hourly.topological_sort()] == names

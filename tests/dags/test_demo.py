@@ -185,6 +185,14 @@ def test_a_failure_names_hour_and_task_shows_its_log_and_ends_the_backfill(run: 
     assert [result.ran for result in run(mended)] == [False, True, True]
 
 
+def test_control_characters_in_a_log_stay_text_on_the_terminal(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = {"exc_type": "GateFailed", "exc_value": "one\x1b[2J\ntwo\u202e"}
+    monkeypatch.setattr(FakeAirflow, "log", lambda *_: [{"event": "\x1b]0;x\x07", "error_detail": [error]}])
+    with pytest.raises(HoursFailedError) as caught:
+        run(FakeAirflow(fails={"13": "validate_staging"}))
+    assert str(caught.value).splitlines()[1:] == [r"  \x1b]0;x\x07", r"  GateFailed: one\x1b[2J", r"  two\u202e"]
+
+
 def test_a_run_that_a_scheduler_starts_over_its_cancelled_backfill_is_ended(run: Any) -> None:
     airflow = FakeAirflow(fails={"13": "validate_staging"})
     last = WINDOW.end - timedelta(hours=1)

@@ -467,6 +467,16 @@ def test_a_failure_is_one_line_with_task_hour_and_reason() -> None:
     )
 
 
+def test_what_control_characters_and_marks_ask_for_is_shown_and_not_done() -> None:
+    hostile = "a\x00b\x1b[2J\u202e{{7*7}}<script>"
+    ti = SimpleNamespace(dag_id="d", task_id="t", run_id="r1", try_number=1)
+    line = describe_failure({"ti": ti, "exception": RuntimeError(hostile)})
+    assert line.endswith(r": a\x00b\x1b[2J\u202e{{7*7}}<script>")
+    assert report_values(StepReport("register", details={hostile: hostile}))["details"] == {
+        r"a\x00b\x1b[2J\u202e{{7*7}}<script>": r"a\x00b\x1b[2J\u202e{{7*7}}<script>"
+    }
+
+
 def test_a_failure_without_interval_or_reason_is_still_a_line() -> None:
     ti = SimpleNamespace(dag_id="d", task_id="t", run_id="r1", try_number=1)
     assert describe_failure({"ti": ti}) == "d.t failed (run r1, try 1): no reason was given"

@@ -173,6 +173,7 @@ def test_a_traceback_is_only_for_those_who_ask(
     ("raised", "code", "said"),
     [
         (RuntimeError("two\nlines"), cli.UNEXPECTED, "unexpected RuntimeError: two lines"),
+        (RuntimeError("a\x1b[2J\u202eb"), cli.UNEXPECTED, r"unexpected RuntimeError: a\x1b[2J\u202eb"),
         (KeyboardInterrupt(), cli.INTERRUPTED, "interrupted"),
     ],
 )

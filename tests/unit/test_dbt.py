@@ -34,3 +34,18 @@ def test_whoever_is_interrupted_leaves_no_dbt_behind(
     with pytest.raises(KeyboardInterrupt):
         dbt.build(Settings(sources=(), lake=LakeSettings(tmp_path / "lake")), WINDOW, "staging", interrupt)
     assert [child for child in psutil.Process().children() if child.name() == "sleep"] == []
+
+
+def test_what_dbt_says_of_a_hostile_value_is_printable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    saying = tmp_path / "dbt"
+    saying.write_text("#!/bin/sh\nprintf 'cannot convert \\033[2J\\342\\200\\256<script>\\n'\nexit 1\n")
+    saying.chmod(0o755)
+    monkeypatch.setenv("FLOWLAKE_DBT", str(saying))
+    caplog.set_level("INFO", logger="flowlake")
+    settings = Settings(sources=(), lake=LakeSettings(tmp_path / "lake"))
+    with pytest.raises(dbt.DbtError, match="before it ran anything") as caught:
+        dbt.build(settings, WINDOW, "staging")
+    for text in (str(caught.value), caplog.text):
+        assert r"cannot convert \x1b[2J\u202e<script>" in text

@@ -4,6 +4,9 @@ One line in the log is always written, and it is written first. Whoever should b
 `FAILURE_CALLBACKS`: any Airflow notifier is a callback, for example the amazon provider's
 
     SnsNotifier(aws_conn_id="alerts", target_arn="arn:aws:sns:...", message="{{ ti.dag_id }}.{{ ti.task_id }} failed")
+
+A notifier's texts are templates of Jinja, and a reason may quote keys and lines of logs. So it comes in by its name and
+never as a part of the template: `{{ exception }}`, and `{{ exception | e }}` where the message is HTML, as mails are.
 """
 
 from __future__ import annotations
@@ -11,6 +14,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from typing import Any, Protocol
+
+from flowlake.lake.objects import shown
 
 log = logging.getLogger(__name__)
 
@@ -23,11 +28,12 @@ class _TaskInstance(Protocol):
 
 
 def describe_failure(context: Any) -> str:
-    """One line that says which task of which hour failed and why, from a task's context."""
+    """One printable line that says which task of which hour failed and why, from a task's context."""
     ti: _TaskInstance = context["ti"]
     start, end = context.get("data_interval_start"), context.get("data_interval_end")
     interval = f" for {start:%Y-%m-%dT%H:%M} to {end:%Y-%m-%dT%H:%M} UTC" if start and end else ""
-    reason = " ".join(str(context.get("exception") or "no reason was given").split())
+    # What other packages raise may quote a line as it is.
+    reason = shown(" ".join(str(context.get("exception") or "no reason was given").split()))
     return f"{ti.dag_id}.{ti.task_id} failed{interval} (run {ti.run_id}, try {ti.try_number}): {reason}"
 
 

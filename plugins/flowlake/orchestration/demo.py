@@ -20,6 +20,7 @@ from typing import Any
 import click
 
 from flowlake.errors import FlowlakeError
+from flowlake.lake.objects import shown as printable
 from flowlake.lake.windows import Window, format_hour, parse_hour
 from flowlake.orchestration import local
 from flowlake.orchestration.api import AirflowApi, ApiError
@@ -285,5 +286,6 @@ def _log_lines(events: list[dict[str, Any]]) -> list[str]:
             continue
         lines += (text if level == "info" else f"{level.upper()} {text}").splitlines()
         for detail in event.get("error_detail") or []:
-            lines.append(f"{detail.get('exc_type', '')}: {detail.get('exc_value', '')}")
-    return lines
+            lines += f"{detail.get('exc_type', '')}: {detail.get('exc_value', '')}".splitlines()
+    # A log holds what any package said, and a terminal would do what control characters ask for.
+    return [printable(line) for line in lines]

@@ -26,6 +26,7 @@ from airflow.sdk.exceptions import (  # noqa: TID253 - likewise
 )
 
 from flowlake.errors import BudgetError
+from flowlake.lake.objects import shown
 from flowlake.lake.windows import Window, WindowError
 from flowlake.orchestration.assets import publishing_outlets, tell, told, told_together
 from flowlake.orchestration.connections import s3_client_factory, use_athena_connection
@@ -81,7 +82,10 @@ def window_of(context: Context, now: datetime | None = None) -> Window:
 
 
 def report_values(report: StepReport) -> dict[str, Any]:
-    """A report as plain values for XCom. Details become text: XCom must never depend on what a step puts there."""
+    """A report as plain values for XCom.
+
+    Details become printable text: XCom must never depend on what a step puts there. PostgreSQL refuses a NUL in it.
+    """
     return {
         "step": report.step,
         "seconds": round(report.seconds, 3),
@@ -89,7 +93,7 @@ def report_values(report: StepReport) -> dict[str, Any]:
         "lines": report.lines,
         "records": report.records,
         "bytes": report.bytes,
-        "details": {str(name): str(value) for name, value in report.details.items()},
+        "details": {shown(str(name)): shown(str(value)) for name, value in report.details.items()},
     }
 
 
@@ -134,7 +138,7 @@ class StepOperator(_Stoppable):
         except (BudgetError, GateFailed, SettingsError) as error:
             raise AirflowFailException(str(error)) from error
         for name, value in report.details.items():
-            self.log.info("%s: %s", name, value)
+            self.log.info("%s: %s", name, shown(str(value)))
         if self.step == PUBLISHING_STEP:
             tell(context["outlet_events"], told(window, report.restated))
         return report_values(report)
