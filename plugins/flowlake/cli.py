@@ -458,8 +458,8 @@ def status_command(session: Session, *, config: Path | None) -> None:
 def unregistered_command(session: Session, *, form: str, config: Path | None) -> None:
     """List the sources whole, and say what no run has registered, why, and what reads it; writes nothing.
 
-    Runs list a few days' folders. This lists all, at 1,000 objects a request: a million takes some minutes. Objects of
-    the hour that is not over yet are among those whose hours were not run. Findings do not change the exit code.
+    Runs list a few days' folders. This lists all, at 1,000 objects a request: a million takes some minutes. What came
+    in the hour that is not over is left out. Findings do not change the exit code.
 
     \b
     Examples:

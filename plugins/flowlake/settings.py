@@ -37,6 +37,9 @@ CATALOG_VARIABLE = "FLOWLAKE_CATALOG"
 TARGET_VARIABLE = "FLOWLAKE_TARGET"
 DEFAULT_CONFIG = Path("flowlake.yaml")
 
+LONGEST_LOOKBACK = 366
+"""Days: of older folders, objects of the time in their names are a source of its own (`arrival: object_name`)."""
+
 INTERNAL_CIDRS = (
     "10.0.0.0/8",
     "172.16.0.0/12",
@@ -288,7 +291,7 @@ class Source:
     role_arn: str | None = _checked(_role_arn, None)
     arrival: Arrival = Arrival.LAST_MODIFIED
     layout: Layouts = Layouts.DOCUMENTED
-    lookback_days: int = _checked(_between(0, 366), 1)
+    lookback_days: int = _checked(_between(0, LONGEST_LOOKBACK), 1)
     aws_conn_id: str | None = None
     format: str | None = _checked(_format, None)
     """What objects without a header hold: a header line, or the id of a known format."""

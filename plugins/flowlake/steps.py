@@ -115,8 +115,14 @@ def _build_staging(context: RunContext) -> StepReport:
     from flowlake.lake.restatements import ensure_tables
     from flowlake.lake.spool import ensure_spooled, unchanged
     from flowlake.lake.tables import in_window, read_rows
+    from flowlake.settings import Target
 
     require_registered(context.settings, context.window)
+    if context.settings.target is Target.ATHENA:
+        from flowlake.lake.glue import GlueTables, record_columns
+
+        # An older version may have registered the hour, and staging asks for all columns that this one knows.
+        GlueTables(context.settings).add_columns("parquet_records", record_columns())
     ensure_spooled(context.settings, context.window, s3_client=context.s3_client)
     with open_ledger(context.settings, read_only=False) as connection:
         ensure_ledger(connection)

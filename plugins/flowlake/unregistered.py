@@ -1,36 +1,38 @@
 """`flowlake unregistered`: what lies in the sources and is in no ledger, why, and how to have it read; writes nothing.
 
 An hour lists a few days' folders, so that its cost does not grow with history. What comes into others is seen by no
-run. This lists the sources whole instead: a request for 1,000 objects, and a file of the lake for each hour.
+run. This lists the sources whole instead: a request for 1,000 objects, and a file of the lake for each hour that was
+run, of whose objects it keeps some 100 bytes each in memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from flowlake.lake.manifests import read_uris
-from flowlake.lake.storage import day_of, is_like_a_flow_log, is_listed, list_all, open_store
+from flowlake.lake.manifests import read_uris, registered_hours
+from flowlake.lake.storage import day_of, is_below_logs, is_like_a_flow_log, is_listed, list_all, open_store
 from flowlake.lake.windows import Window, format_hour, parse_hour
+from flowlake.settings import LONGEST_LOOKBACK, Layouts
 from flowlake.terminal import counted, human_bytes, human_count, make_table, print_table
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from flowlake.lake.objects import ListedObject
-    from flowlake.lake.storage import S3ClientFactory
+    from flowlake.lake.storage import S3ClientFactory, Store
     from flowlake.settings import Settings, Source
 
 _HOUR = timedelta(hours=1)
 
-_HOURS_AT_ONCE = 1000
-"""Hours whose objects are kept in memory: those of a region are listed day by day, and then those of the next."""
+_FILES_AT_ONCE = 16
 
 
 class Why(StrEnum):
@@ -54,6 +56,12 @@ _MEANS: Mapping[Why, str] = {
     Why.FOREIGN: "not named as flow logs are, and outside of the folders that AWS writes: they are not read",
 }
 
+_LONG_AGO = (
+    "they came up to {days} days after the day of their folder, as copies of history do: "
+    "a source of its own with `arrival: object_name` reads them by the hours in their names"
+)
+"""Of an old folder that no lookback_days reaches."""
+
 
 @dataclass
 class Unregistered:
@@ -75,7 +83,8 @@ class Unregistered:
     def advice(self) -> str:
         """What they are, and what reads them."""
         end = format_hour(parse_hour(self.last) + _HOUR)
-        said = _MEANS[self.why].format(first=self.first, end=end, days=self.days, source=self.source)
+        means = _LONG_AGO if self.why is Why.OLD_FOLDER and self.days > LONGEST_LOOKBACK else _MEANS[self.why]
+        said = means.format(first=self.first, end=end, days=self.days, source=self.source)
         return f"{counted(self.objects, 'object')} of {self.source}: {said}"
 
 
@@ -87,18 +96,21 @@ def find_unregistered(settings: Settings, *, s3_client: S3ClientFactory | None =
         AwsError: the lake's own files cannot be read.
     """
 
-    @lru_cache(maxsize=_HOURS_AT_ONCE)
-    def registered(hour: str) -> Collection[str] | None:
-        return read_uris(settings, hour)
-
+    hours = registered_hours(settings)
+    known: set[bytes] = set()
+    with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+        for hour, uris in zip(hours, pool.map(lambda hour: read_uris(settings, hour), hours), strict=True):
+            known.update(_digest(hour, uri) for uri in uris or ())
+    now = format_hour(datetime.now(UTC).replace(minute=0, second=0, microsecond=0))
     found: dict[tuple[str, Why], Unregistered] = {}
     for source in settings.sources:
-        for listed in list_all(open_store(settings, source, s3_client), source):
+        store = open_store(settings, source, s3_client)
+        for listed in list_all(store, source):
             hour = listed.arrival_hour
-            known = registered(hour)
-            if known is not None and listed.uri in known:
+            # The hour that is not over is nobody's yet.
+            if hour >= now or _digest(hour, listed.uri) in known:
                 continue
-            why = _why(listed, source, was_run=known is not None)
+            why = _why(listed, source, store, was_run=hour in hours)
             day = day_of(listed.key, source)
             days = (parse_hour(hour).date() - day).days if day else 0
             so_far = found.get((source.name, why))
@@ -114,13 +126,17 @@ def find_unregistered(settings: Settings, *, s3_client: S3ClientFactory | None =
     return sorted(found.values(), key=lambda one: (one.source, reasons.index(one.why)))
 
 
-def _why(listed: ListedObject, source: Source, *, was_run: bool) -> Why:
+def _digest(hour: str, uri: str) -> bytes:
+    return hashlib.blake2b(f"{hour} {uri}".encode(), digest_size=16).digest()
+
+
+def _why(listed: ListedObject, source: Source, store: Store, *, was_run: bool) -> Why:
     start = parse_hour(listed.arrival_hour)
+    if source.layout is not Layouts.ANY and not is_below_logs(listed.key, store):
+        return Why.OUTSIDE if is_like_a_flow_log(listed.key) else Why.FOREIGN
     if is_listed(listed.key, Window(start, start + _HOUR), source):
         return Why.UNSEEN if was_run else Why.NOT_RUN
-    if not is_like_a_flow_log(listed.key):
-        return Why.FOREIGN
-    return Why.OUTSIDE if day_of(listed.key, source) is None else Why.OLD_FOLDER
+    return Why.OLD_FOLDER if day_of(listed.key, source) is not None else Why.FOREIGN
 
 
 def as_rows(found: Sequence[Unregistered]) -> list[dict[str, object]]:

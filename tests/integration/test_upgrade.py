@@ -99,8 +99,13 @@ def upgraded(tmp_path_factory: pytest.TempPathFactory, make_lake: Callable[..., 
 
 
 def make_older(lake: Any) -> None:
-    """Have the lake as the version before left it: tables of the reports' names, and views of these names over them."""
+    """Have the lake as versions before left it.
+
+    There are tables of the reports' names, views of these names over them, and no times of what was there in an hour.
+    """
     with connect(lake.settings, read_only=False) as connection:
+        for column in ("first_at", "last_at"):
+            connection.execute(f"alter table lake.intermediate.int_coverage__partials drop column {column}")
         for report, (hourly, _) in REPORTS.items():
             rows = f"select * exclude (is_complete) from lake.flowlake.{report} where hour(event_hour)"
             connection.execute(f"create table lake.marts.{report} as {rows} is null")

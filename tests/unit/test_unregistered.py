@@ -56,8 +56,10 @@ def test_each_reason_is_told_with_what_reads_its_objects(settings: Settings) -> 
     unseen = put(logs, NOON + HOUR)
     later = sorted(put(logs, NOON + hours * HOUR) for hours in (2, 4))
     old = put(logs, NOON + HOUR, named=NOON - timedelta(days=40))
-    outside = put(logs, NOON, folder="copied")
-    foreign = put(logs, NOON, folder=f"{LOGS}/2026", name="notes.txt")
+    outside = put(logs, NOON, folder="copied/2026/11/20")
+    foreign = put(logs, NOON, folder=f"{LOGS.replace('vpcflowlogs', 'CloudTrail')}/2026/11/20", name="trail.json.gz")
+    # It may still get more: no run takes the hour that is not over.
+    put(logs, datetime.now(UTC), named=datetime.now(UTC))
     found = {one.why: one for one in find_unregistered(settings)}
     first, second = "2026-11-20T12", "2026-11-20T13"
     assert list(found) == list(Why) == ["not_run", "unseen", "old_folder", "outside", "foreign"]
@@ -70,6 +72,22 @@ def test_each_reason_is_told_with_what_reads_its_objects(settings: Settings) -> 
         "2 objects of here: their arrival hours were not run: flowlake backfill --from 2026-11-20T14 --to 2026-11-20T17"
     )
     assert "set lookback_days of here to 40" in found[Why.OLD_FOLDER].advice
+
+
+def test_folders_that_no_lookback_reaches_are_read_by_the_times_in_names(settings: Settings) -> None:
+    put(Path("logs").absolute(), NOON + HOUR, named=NOON - timedelta(days=730))
+    [found] = find_unregistered(settings)
+    assert (found.why, found.days) == (Why.OLD_FOLDER, 730)
+    assert "`arrival: object_name`" in found.advice
+    assert "lookback_days" not in found.advice
+
+
+def test_below_logs_that_lie_too_deep_for_a_listing_nothing_is_looked_for(settings: Settings) -> None:
+    for depth, why in ((3, Why.UNSEEN), (4, Why.OUTSIDE)):
+        put(Path("logs").absolute(), NOON + HOUR, folder=f"{'a/' * depth}{LOGS}/2026/11/20")
+        assert why in {one.why for one in find_unregistered(settings)}
+    register(settings, Window(NOON, NOON + 2 * HOUR))
+    assert [one.why for one in find_unregistered(settings)] == [Why.OUTSIDE]
 
 
 def test_what_the_advice_says_has_them_registered(settings: Settings, tmp_path: Path) -> None:

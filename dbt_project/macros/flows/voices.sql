@@ -35,11 +35,21 @@
     )
 {%- endmacro %}
 
-{#- Did it end before the first one began (-1), or begin after its end (1)? -#}
+{#-
+  Did it end before the first one began (-1), or begin after its end (1)? Within one capture window it says nothing: each
+  flow log has windows of its own, and what was sent at once may lie apart in them.
+-#}
 {% macro side_of_first(rank) -%}
     {%- set first = "over (partition by event_hour, interface_id order by " ~ rank ~ ")" -%}
     case
-        when last_at < first_value(first_at) {{ first }} then -1 when first_at > first_value(last_at) {{ first }} then 1
+        when
+            last_at <= first_value(first_at) {{ first }}
+            and date_diff('second', first_at, first_value(last_at) {{ first }}) > 900
+        then -1
+        when
+            first_at >= first_value(last_at) {{ first }}
+            and date_diff('second', first_value(first_at) {{ first }}, last_at) > 900
+        then 1
     end
 {%- endmacro %}
 

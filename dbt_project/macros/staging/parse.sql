@@ -153,7 +153,7 @@
         {%- endif -%}
         {%- do known.append(field.raw_column) -%}
     {%- endfor -%}
-    {%- set unknown = columns.keys() | reject("in", known + ["read_path"]) | list -%}
+    {%- set unknown = columns.keys() | reject("in", known + ["read_path"]) | sort -%}
     select
         read_path,
         {{ typed_fields(texts, is_one_format=false, numbers=numbers) }}

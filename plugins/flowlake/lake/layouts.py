@@ -34,6 +34,7 @@ _FILE = (
 )
 _KEY = re.compile(rf"(?:^|/){LOGS_FOLDER}/{_FOLDERS}{_FILE}\Z")
 _NAME = re.compile(rf"(?:^|/){_FILE}\Z")
+_IN_FOLDERS = re.compile(rf"(?:^|/){LOGS_FOLDER}/{_FOLDERS}")
 _DAY_FOLDER = re.compile(
     r"/(?:year=)?([0-9]{4})/(?:month=)?([0-9]{2})/(?:day=)?([0-9]{2})/(?:(?:hour=)?([0-9]{2})/)?(?=[^/]*\Z)"
 )
@@ -93,6 +94,12 @@ def parse_name(key: str) -> ObjectName | None:
         named_at=named_at,
         kind=Kind.PARQUET if match["parquet"] else Kind.TEXT,
     )
+
+
+def folders_above(key: str) -> int | None:
+    """How many folders lie above the folder AWSLogs that holds an object's day of flow logs; None outside of any."""
+    match = _IN_FOLDERS.search(key)
+    return key.count("/", 0, match.start() + 1) if match else None
 
 
 def stem(key: str) -> str:

@@ -474,7 +474,9 @@ def _newest_on_athena(settings: Settings, since: datetime, version: int) -> Iter
     for newest in range(version, -1, -_PUBLICATIONS_A_FILE):
         if (content := files.read(_athena_file(settings, newest))) is not None:
             yield (table := _read_parquet(content))
-            if pc.min(table["published_at"]).as_py() < since.astimezone(UTC).replace(tzinfo=None):
+            # None of a file that a killed publication has left without rows.
+            begun = pc.min(table["published_at"]).as_py()
+            if begun is not None and begun < since.astimezone(UTC).replace(tzinfo=None):
                 return
 
 

@@ -30,6 +30,7 @@ from flowlake.lake.layouts import (
     PLAIN_SERVICES,
     day_folder,
     folder_moment,
+    folders_above,
     parse_key,
     parse_name,
     stem,
@@ -142,6 +143,12 @@ def list_source(store: Store, source: Source, window: Window, *, key: str) -> Li
 def list_all(store: Store, source: Source) -> Iterator[ListedObject]:
     """All that lies below a source's uri, whether or not any window lists it; each ending of a delivery by itself."""
     return (_listed(store, source, item) for item in store.objects(store.root))
+
+
+def is_below_logs(key: str, store: Store) -> bool:
+    """Whether a key lies in the folders of a day of flow logs, below a folder AWSLogs that listing by days finds."""
+    above = folders_above(key)
+    return above is not None and above - store.root.count("/") < PREFIX_DEPTH
 
 
 def _found_by_day(store: Store, days: Sequence[date], key: str) -> tuple[list[str], list[Found]]:
