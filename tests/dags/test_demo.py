@@ -12,6 +12,7 @@ import pytest
 
 from flowlake.lake.windows import Window
 from flowlake.orchestration import demo, local
+from flowlake.orchestration.api import ApiError
 from flowlake.orchestration.demo import HourRun, HoursFailedError, Progress, run_hours
 from flowlake.steps import STEPS
 
@@ -25,7 +26,8 @@ class FakeAirflow:
         self.fails = fails or {}
         self.calls: list[str] = []
         self.states: dict[datetime, str] = {}
-        self.old_backfills: list[int] = []
+        self.active: list[int] = []
+        self.busy = 0
         self.cancelled = False
         self.starting: list[datetime | None] = []
 
@@ -36,11 +38,15 @@ class FakeAirflow:
         self.calls.append(f"unpause {dag_id}")
 
     def active_backfills(self, _dag_id: str) -> list[int]:
-        return self.old_backfills
+        return self.active
 
     def cancel_backfill(self, backfill_id: int) -> None:
         self.calls.append(f"cancel {backfill_id}")
+        if self.busy:
+            self.busy -= 1
+            raise ApiError("database is locked", 500)
         self.cancelled = True
+        self.active = [one for one in self.active if one != backfill_id]
         self.states = {moment: "failed" if state == "queued" else state for moment, state in self.states.items()}
 
     def fail_run(self, _dag_id: str, run_id: str) -> None:
@@ -50,6 +56,7 @@ class FakeAirflow:
     def create_backfill(self, _dag_id: str, first: datetime, last: datetime, *, reprocess: str, max_active: int) -> int:
         self.calls.append(f"backfill {first:%dT%H} {last:%dT%H} {reprocess} {max_active}")
         self.cancelled = False
+        self.active.append(7)
         moment = first
         while moment <= last:
             self.states[moment] = "queued"
@@ -193,6 +200,16 @@ def test_control_characters_in_a_log_stay_text_on_the_terminal(run: Any, monkeyp
     assert str(caught.value).splitlines()[1:] == [r"  \x1b]0;x\x07", r"  GateFailed: one\x1b[2J", r"  two\u202e"]
 
 
+def test_a_backfill_is_cancelled_again_until_airflow_has_done_so(run: Any) -> None:
+    airflow = FakeAirflow(fails={"13": "validate_staging"})
+    airflow.busy = 2
+    with pytest.raises(HoursFailedError):
+        run(airflow)
+    assert airflow.calls[-3:] == ["cancel 7", "cancel 7", "cancel 7"]
+    assert airflow.active == []
+    assert airflow.states[WINDOW.end - timedelta(hours=1)] == "failed"
+
+
 def test_a_run_that_a_scheduler_starts_over_its_cancelled_backfill_is_ended(run: Any) -> None:
     airflow = FakeAirflow(fails={"13": "validate_staging"})
     last = WINDOW.end - timedelta(hours=1)
@@ -205,7 +222,7 @@ def test_a_run_that_a_scheduler_starts_over_its_cancelled_backfill_is_ended(run:
 
 def test_what_a_killed_call_left_is_ended_first(run: Any) -> None:
     airflow = FakeAirflow()
-    airflow.old_backfills = [3]
+    airflow.active = [3]
     airflow.states[WINDOW.start] = "running"
     run(airflow)
     assert airflow.calls[1:3] == ["cancel 3", "fail run 12"]

@@ -35,6 +35,9 @@ COMPONENTS = (local.API_SERVER, local.SCHEDULER, local.DAG_PROCESSOR)
 _LOOKS = 20
 """How often runs that are to end are looked for at most."""
 
+_TRIES = 5
+"""How often a backfill is cancelled at most."""
+
 _CALM_LOOKS = 4
 """How many looks in a row must find none, for them to have ended."""
 
@@ -174,8 +177,7 @@ def _backfill(api: AirflowApi, window: Window, ledger: _Ledger, shown: Progress,
     except BaseException:
         # Otherwise the next start of this Airflow would go on with the hours that are left. The next hour's run may
         # have begun by now: cancelling ends only those that wait.
-        with contextlib.suppress(ApiError):
-            api.cancel_backfill(backfill)
+        _cancel(api, backfill)
         _end_runs(api, first, last)
         raise
 
@@ -183,8 +185,23 @@ def _backfill(api: AirflowApi, window: Window, ledger: _Ledger, shown: Progress,
 def _clear_away(api: AirflowApi, first: datetime, last: datetime) -> None:
     """End what a killed call left: one backfill per DAG is allowed, and a run that is under way is not run again."""
     for backfill in api.active_backfills(DAG_ID):
-        api.cancel_backfill(backfill)
+        _cancel(api, backfill)
     _end_runs(api, first, last)
+
+
+def _cancel(api: AirflowApi, backfill: int) -> None:
+    """End a backfill.
+
+    Airflow's server notes each such call in its event loop. While a task's start, which needs the loop to be done with,
+    holds SQLite's only lock, both wait until the note gives up; so what failed is tried again.
+    """
+    for _ in range(_TRIES):
+        with contextlib.suppress(ApiError):
+            api.cancel_backfill(backfill)
+        with contextlib.suppress(ApiError):
+            if backfill not in api.active_backfills(DAG_ID):
+                return
+        time.sleep(POLL_SECONDS)
 
 
 def _end_runs(api: AirflowApi, first: datetime, last: datetime) -> None:
