@@ -32,7 +32,7 @@
     {%- if field.name in ("start", "end") -%}
         {%- if text -%}
             {{ epoch_to_timestamp("cast(" ~ seconds_in_range("nullif(" ~ text ~ ", '-')") ~ " as bigint)") }}
-        {%- else -%} cast(null as timestamp)
+        {%- else -%} cast(null as timestamp(6))
         {%- endif -%}
     {%- elif not text -%} cast(null as {{ field.type }})
     {%- elif field.type == "varchar" -%} nullif({{ text }}, '-')
@@ -100,20 +100,26 @@
     {%- endif -%}
 {%- endmacro %}
 
-{#- One format's lines, parsed: the columns that classify_lines asks for. -#}
+{#-
+  One format's lines, parsed: the columns that the model classifies. Of a line that is not good no field is read: which
+  text is whose is not sure, and engines cast what is no number each in its own way.
+-#}
 {% macro parsed_text_lines(format) -%}
     {%- set texts = {} -%}
+    {%- set good_texts = {} -%}
     {%- set extra_names = [] -%}
     {%- set extra_texts = [] -%}
     {%- for field in format.fields -%}
-        {%- set text = field_at("fields", field.position) -%}
-        {%- if field.column -%} {%- do texts.update({field.name: text}) -%}
-        {%- else -%} {%- do extra_names.append(text_literal(field.name)) -%} {%- do extra_texts.append(text) -%}
+        {%- set good_text = field_at("good_fields", field.position) -%}
+        {%- if field.column -%}
+            {%- do texts.update({field.name: field_at("fields", field.position)}) -%}
+            {%- do good_texts.update({field.name: good_text}) -%}
+        {%- else -%} {%- do extra_names.append(text_literal(field.name)) -%} {%- do extra_texts.append(good_text) -%}
         {%- endif -%}
     {%- endfor -%}
     select
         read_path,
-        {{ typed_fields(texts) }}
+        {{ typed_fields(good_texts) }}
         {{ text_map(extra_names, extra_texts) }} as extra_fields,
         line as line_text,
         length(line) as line_bytes,
@@ -121,16 +127,39 @@
         case when line like ' %' then replace(line, ' ', '') = '' else false end as is_blank,
         {{ field_count("fields") }} as fields_seen,
         {{ format.fields | length }} as fields_expected,
-        {{ first_bad_field(texts, line_is_good("line", format)) }} as bad_field,
+        {{ first_bad_field(texts, "good_fields is not null") }} as bad_field,
         {{ "true" if "srcaddr" in texts or "pkt-srcaddr" in texts else "false" }} as has_addresses
     from (
-        select
-            read_path,
-            line,
-            {{ split_fields("line") }} as fields
-        from {{ raw_text_lines(format.format_id) }}
-        where line is not null
-    ) as split_lines
+        select *, case when {{ line_is_good("line", format) }} then fields end as good_fields
+        from (
+            select
+                read_path,
+                line,
+                {{ split_fields("line") }} as fields
+            from {{ raw_text_lines(format.format_id) }}
+            where line is not null
+        ) as split_lines
+    ) as checked_lines
+{%- endmacro %}
+
+{#-
+  The lines of all these formats, as queries of which each fits into a statement together with the rest of the model:
+  Athena takes 262,144 bytes, and a format adds six thousand or more.
+-#}
+{% macro parsed_text_parts(formats, most_bytes=180000) -%}
+    {%- set parts = [] -%}
+    {%- set room = namespace(bytes=0) -%}
+    {%- for format in formats -%}
+        {%- set query = parsed_text_lines(format) -%}
+        {%- set bytes = query.encode() | length -%}
+        {%- if bytes <= room.bytes -%} {%- do parts[-1].append(query) -%}
+        {%- else -%}
+            {%- do parts.append([query]) -%}
+            {%- set room.bytes = most_bytes -%}
+        {%- endif -%}
+        {%- set room.bytes = room.bytes - bytes -%}
+    {%- endfor -%}
+    {{ return(parts | map("join", " union all ") | list) }}
 {%- endmacro %}
 
 {#-

@@ -9,7 +9,7 @@
     )
 }}
 
-{%- set formats = window_formats() %}
+{%- set parts = parsed_text_parts(window_formats()) %}
 {%- set has_parquet = window_has_parquet() %}
 
 with
@@ -26,9 +26,14 @@ with
         where status = 'readable' and {{ in_arrival_window("arrival_hour") }}
     ),
 
+    {% for part in parts -%}
+        text_lines_{{ loop.index }} as {{ kept() if parts | length > 1 }} ({{ part }}),
+    {% endfor %}
+
     parsed as (
-        {% for format in formats -%}
-            {{ parsed_text_lines(format) }}
+        {% for part in parts -%}
+            select *
+            from text_lines_{{ loop.index }}
             union all
         {% endfor -%}
         {% if has_parquet -%}

@@ -51,7 +51,7 @@ _MARGIN = timedelta(days=1)
 
 _AGE = "vacuum_max_snapshot_age_seconds"
 
-_STEP = re.compile(r".+__[a-z_]+_[0-9]{10}_[0-9]{10}")
+_STEP = re.compile(r".+__[a-z0-9_]+_[0-9]{10}_[0-9]{10}")
 """The name of a table that a model keeps a step in, while it is built; the window is part of it."""
 
 
