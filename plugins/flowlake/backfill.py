@@ -50,7 +50,7 @@ _READS = 16
 _TRANSIENT = (Reason.VANISHED, Reason.CHANGED)
 """Of an object that was not there when it was to be read: one that is listed now was never read."""
 
-_MENDABLE = (Reason.ACCESS_DENIED, Reason.ARCHIVED, Reason.FORMAT_CHANGED)
+_MENDABLE = (Reason.ACCESS_DENIED, Reason.SEALED, Reason.ARCHIVED, Reason.FORMAT_CHANGED)
 """What may be cured without a change that a listing shows."""
 
 

@@ -417,9 +417,9 @@ def test_one_denied_object_is_recorded_and_nothing_but_denied_ones_is_an_error(b
 @pytest.mark.parametrize(
     ("code", "message", "reason"),
     [
-        ("KMS.DisabledException", "arn:aws:kms:… is disabled.", "access_denied"),
-        ("KMS.KMSInvalidStateException", "arn:aws:kms:… is pending deletion.", "access_denied"),
-        ("InvalidRequest", "The object was stored using a form of Server Side Encryption. The …", "access_denied"),
+        ("KMS.DisabledException", "arn:aws:kms:… is disabled.", "sealed"),
+        ("KMS.KMSInvalidStateException", "arn:aws:kms:… is pending deletion.", "sealed"),
+        ("InvalidRequest", "The object was stored using a form of Server Side Encryption. The …", "sealed"),
         ("InvalidRequest", "Something else", None),
         ("KMS.KeyUnavailableException", "Try again", None),
     ],
@@ -438,6 +438,18 @@ def test_an_object_that_nobody_can_decrypt_is_recorded_and_stops_nothing(
     rows = [row for _, row in sorted(bucket.rows(window).items())]
     assert [row.reason for row in rows] == [None, reason]
     assert code in str(rows[1].detail)
+    # Nor where nothing else came in its hour: no right cures it.
+    bucket.client.delete_object(Bucket=BUCKET, Key=day(window) + name("fl-1"))
+    clear_spool(bucket.settings, window)
+    register(bucket.settings, window, s3_client=sealed, accept_missing=True)
+    assert [row.reason for row in bucket.rows(window).values()] == [reason]
+
+
+def test_a_denied_object_beside_a_broken_one_is_recorded(bucket: Bucket, window: Window) -> None:
+    bucket.put(day(window) + name("fl-1"), gzip.compress(TEXT)[:-4])
+    bucket.put(day(window) + name("fl-2"))
+    register(bucket.settings, window, s3_client=denying("GetObject", "fl-2"))
+    assert [row.reason for _, row in sorted(bucket.rows(window).items())] == ["truncated", "access_denied"]
 
 
 def test_a_role_is_assumed(bucket: Bucket, window: Window, monkeypatch: pytest.MonkeyPatch) -> None:

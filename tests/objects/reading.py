@@ -304,11 +304,12 @@ def _first_line(text: bytes) -> bytes | None:
 def _text_row(line: bytes, names: Sequence[str], named_at: datetime) -> Row:
     header = " ".join(names).encode()
     text = line.decode("latin-1")
-    if line in (header, BOM + header):
+    unmarked = line.removeprefix(BOM)
+    if unmarked.strip(b" ") == header:
         return "header", len(line), None
-    if not line.strip(b" "):
+    if not unmarked.strip(b" "):
         return "blank", len(line), None
-    tokens = text.split(" ")
+    tokens = unmarked.decode("latin-1").split(" ")
     if len(tokens) != len(names):
         return "malformed", len(line), text
     values = dict(zip(names, tokens, strict=True))

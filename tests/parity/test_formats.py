@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gzip
+import io
 import random
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from flowlake.lake.duck import connect
 from flowlake.lake.windows import Window
@@ -47,6 +50,9 @@ ODD_LINES = (
 
 FIELD_COLUMNS = [field.column for field in FIELDS if field.name not in ("start", "end")]
 
+MARK = "\ufeff"
+"""A byte order mark, once it is UTF-8."""
+
 DECLARED = "interface-id srcaddr dstaddr bytes start end action log-status novelty"
 
 
@@ -83,7 +89,9 @@ def objects() -> Iterator[tuple[str, list[str]]]:
         " ".join([*good[:position], text, *good[position + 1 :]]) for position in (0, 4, 5, 6, 7) for text in NUMBERS
     ]
     yield documented("logs", "fl-drift"), [DRIFT_HEADER, *drifted, *ODD_LINES]
-    yield documented("declared", "fl-declared"), [f"eni-2 10.0.0.1 10.0.0.2 9 {START} {START} ACCEPT OK new", "x y"]
+    yield documented("logs", "fl-blank"), [f"{DRIFT_HEADER} ", " ".join(good)]
+    record = f"eni-2 10.0.0.1 10.0.0.2 9 {START} {START} ACCEPT OK new"
+    yield documented("declared", "fl-declared"), [f"{MARK}{record}", record, "x y", MARK]
     name = documented("", "fl-moved").rpartition("/")[2]
     yield f"anywhere/of/my own/{name}", [DRIFT_HEADER, " ".join(good)]
 
@@ -96,6 +104,11 @@ def tables(athena: LocalAthena, tmp_path_factory: pytest.TempPathFactory) -> dic
     for key, lines in objects():
         content = gzip.compress("".join(f"{line}\n" for line in lines).encode(), mtime=0)
         athena.put_arrived(BUCKET, key, content, ARRIVED)
+    sink = io.BytesIO()
+    unknown = {f"field_of_2027_{number:048}": ["x"] for number in range(50)}
+    known = {field.column: ["-"] for field in FIELDS if field.type is FieldType.STRING}
+    parquet.write_table(pa.table({**known, **unknown, "srcaddr": ["10.0.0.1"]}), sink)
+    athena.put_arrived(BUCKET, f"{documented('logs', 'fl-p')[:-2]}parquet", sink.getvalue(), ARRIVED)
     sources = [
         {"name": "logs", "uri": f"s3://{BUCKET}/logs"},
         {"name": "declared", "uri": f"s3://{BUCKET}/declared", "format": DECLARED},
@@ -124,7 +137,7 @@ def staged(folder: Path, settings: Mapping[str, object]) -> Lake:
 
 
 def test_both_engines_stage_the_same_of_them(tables: dict[str, Table]) -> None:
-    assert len(tables["duckdb"].rows) == sum(len(lines) for _, lines in objects())
+    assert len(tables["duckdb"].rows) == sum(len(lines) for _, lines in objects()) + 1
     assert_same(LINES, tables["duckdb"], tables["athena"])
 
 
@@ -138,12 +151,15 @@ def test_every_record_is_read_by_its_own_format(tables: dict[str, Table], engine
     for port in range(FORMATS):
         row = shuffled[f"fl-{port:017x}"]
         assert (row["srcport"], row["srcaddr"], row["dstaddr"], row["az_id"]) == (port, "10.0.0.1", "::1", "x-az-id")
-    (declared,) = [row for row in records if row["flow_log_id"] == "fl-declared"]
-    assert (declared["interface_id"], declared["bytes"], declared["extra_fields"]) == (
-        "eni-2",
-        9,
-        (("novelty", "new"),),
-    )
+    declared = [row for row in records if row["flow_log_id"] == "fl-declared"]
+    assert [(row["interface_id"], row["bytes"], row["extra_fields"]) for row in declared] == [
+        ("eni-2", 9, (("novelty", "new"),))
+    ] * 2
+    assert sorted(str(row["line_kind"]) for row in rows if row["flow_log_id"] == "fl-blank") == ["header", "record"]
+    (other,) = [row for row in records if row["format_id"] == "parquet"]
+    assert other["srcaddr"] == "10.0.0.1"
+    assert isinstance(other["extra_fields"], tuple)
+    assert len(other["extra_fields"]) == 50
     assert [row["bytes"] for row in records if row["flow_log_id"] == "fl-moved"] == [1]
 
 

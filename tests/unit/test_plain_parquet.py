@@ -67,6 +67,20 @@ def test_what_athena_reads_whole_where_it_lies_needs_no_copy() -> None:
         assert not read_in_place(bytes="bigint", **{name: "string"})
 
 
+def test_a_table_gets_no_columns_without_end(tmp_path: Path) -> None:
+    columns = RecordColumns({"bytes": "bigint", "srcaddr": "string"})
+    for number in range(0, 1000, 10):
+        columns.types({f"field_{number + one}": "string" for one in range(10)})
+    found = dict.fromkeys(("srcaddr", "field_1", "field_999"), "string")
+    assert columns.types(found) == {"srcaddr": "string", "field_1": "string"}
+    assert len(columns.all()) == 300
+    parquet.write_table(pa.table({name: ["x"] for name in found}), tmp_path / "object")
+    write_plain_parquet(tmp_path / "object", tmp_path / "copy", columns.types(found), found)
+    assert parquet.read_table(tmp_path / "copy").to_pylist() == [
+        {"srcaddr": "x", "field_1": "x", "flowlake_fields": [("field_999", "x")]}
+    ]
+
+
 def test_an_unknown_column_is_text_whatever_the_first_object_says(tmp_path: Path) -> None:
     assert RecordColumns({}).types({"new": "bigint", "Other": None}) == {"new": "string", "Other": "string"}
     assert copied(tmp_path, {}, srcaddr=["a", "b"], new=[1, 2])["new"] == ["1", "2"]

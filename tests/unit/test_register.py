@@ -286,6 +286,27 @@ def test_a_name_that_is_not_text_is_recorded(logs: Logs) -> None:
     assert (row.reason, key) == ("unsafe_name", f"{DAY}\\udcff.log.gz")
 
 
+def test_names_that_would_be_written_alike_are_told_apart(logs: Logs) -> None:
+    names = [b"\xff.log", b"\\udcff.log", b"\xff\xfe.log", b"\xff\\udcfe.log"]
+    for one in names:
+        logs.put(DAY + os.fsdecode(one))
+    assert register(logs.settings, WINDOW).objects == len(names)
+    assert sorted(row.reason or "" for row in logs.rows().values()) == ["not_a_flow_log", *["unsafe_name"] * 3]
+
+
+def test_what_is_neither_file_nor_folder_is_recorded_and_stops_nothing(logs: Logs) -> None:
+    logs.put(DAY + name())
+    day = logs.root / DAY
+    (day / "itself").symlink_to("itself")
+    (day / "below a file").symlink_to(f"{name()}/x")
+    (day / "no possible name").symlink_to("x" * 300)
+    moment = datetime(2026, 11, 20, 12, 30, tzinfo=UTC).timestamp()
+    for path in day.iterdir():
+        os.utime(path, (moment, moment), follow_symlinks=False)
+    report = register(logs.settings, WINDOW)
+    assert (report.objects, report.readable) == (4, 1)
+
+
 @pytest.mark.parametrize("odd", ["a'b", 'a"b', "a;b", "a{b,c}", "a b", "a\\b", "ü", "--", "%2e%2e"])
 def test_odd_names_are_data(logs: Logs, odd: str) -> None:
     path = logs.put(f"{odd}/{DAY}{name()}")
@@ -1232,7 +1253,7 @@ def test_what_comes_late_of_a_source_that_goes_by_names_is_named(logs: Logs) -> 
     assert problem.startswith("1 object of hours before could not be seen")
 
 
-@pytest.mark.parametrize("reason", [Reason.ACCESS_DENIED, Reason.ARCHIVED])
+@pytest.mark.parametrize("reason", [Reason.ACCESS_DENIED, Reason.SEALED, Reason.ARCHIVED])
 def test_an_object_that_may_not_be_read_any_more_keeps_its_rows_until_somebody_lets_them_go(
     logs: Logs, monkeypatch: pytest.MonkeyPatch, reason: Reason
 ) -> None:

@@ -101,23 +101,18 @@
     {{ return(columns) }}
 {%- endmacro %}
 {#-
-  The table has all columns that are known, and those besides that `register` has met and Glue takes (`may_be_column` of
-  flowlake.lake.glue); fields of other names are in flowlake_fields of plain copies. Upper case is no other column.
+  Those of the table: all that are known, and others that `register` has met (RecordColumns of
+  flowlake.lake.plain_parquet). What it has no column for is in flowlake_fields of plain copies.
 -#}
 {% macro athena__parquet_columns() -%}
     {%- set columns = {} -%}
     {%- for field in flow_log_fields() -%}
         {%- do columns.update({field.raw_column: "varchar" if field.type == "varchar" else "bigint"}) -%}
     {%- endfor -%}
-    {%- set taken = columns.keys() | list + ["arrival_hour", "read_path", "flowlake_texts", "flowlake_fields"] -%}
-    {%- for name in asked_once(
-        "select distinct unknown.name from " ~ source("raw", "objects")
-        ~ " cross join unnest(unknown_fields) as unknown (name) where status = 'readable' and kind = 'parquet' and "
-        ~ in_arrival_window("arrival_hour") ~ " order by 1"
-    ).columns[0].values() -%}
-        {%- if modules.re.fullmatch("[a-z0-9_]{1,255}", name | lower) and name | lower not in taken -%}
-            {%- do columns.update({name | lower: "varchar"}) -%}
-            {%- do taken.append(name | lower) -%}
+    {%- set own = ["arrival_hour", "flowlake_texts", "flowlake_fields"] -%}
+    {%- for column in adapter.get_columns_in_relation(source("raw", "parquet_records")) -%}
+        {%- if column.name not in columns and column.name not in own -%}
+            {%- do columns.update({column.name: "varchar"}) -%}
         {%- endif -%}
     {%- endfor -%}
     {{ return(columns) }}

@@ -123,34 +123,41 @@
         {{ text_map(extra_names, extra_texts) }} as extra_fields,
         line as line_text,
         length(line) as line_bytes,
-        line in ({{ text_literal(format.header) }}, {{ text_literal("\u00ef\u00bb\u00bf" ~ format.header) }}) as is_header,
-        case when line like ' %' then replace(line, ' ', '') = '' else false end as is_blank,
+        case when words like ' %' or words like '% ' then trim(both ' ' from words) else words end
+        = {{ text_literal(format.header) }} as is_header,
+        case when words like ' %' or words = '' then replace(words, ' ', '') = '' else false end as is_blank,
         {{ field_count("fields") }} as fields_seen,
         {{ format.fields | length }} as fields_expected,
         {{ first_bad_field(texts, "good_fields is not null") }} as bad_field,
         {{ "true" if "srcaddr" in texts or "pkt-srcaddr" in texts else "false" }} as has_addresses
     from (
-        select *, case when {{ line_is_good("line", format) }} then fields end as good_fields
+        select *, case when {{ line_is_good("words", format) }} then fields end as good_fields
         from (
-            select
-                read_path,
-                line,
-                {{ split_fields("line") }} as fields
-            from {{ raw_text_lines(format.format_id) }}
-            where line is not null
+            select *, {{ split_fields("words") }} as fields
+            from (
+                select
+                    read_path,
+                    line,
+                    {# A byte order mark, each of whose bytes is a character here, is no part of what it stands before. -#}
+                    case when line like {{ text_literal("\u00ef\u00bb\u00bf%") }} then substr(line, 4) else line end as words
+                from {{ raw_text_lines(format.format_id) }}
+                where line is not null
+            ) as unmarked_lines
         ) as split_lines
     ) as checked_lines
 {%- endmacro %}
 
 {#-
-  The lines of all these formats, as queries of which each fits into a statement together with the rest of the model:
-  Athena takes 262,144 bytes, and a format adds six thousand or more.
+  All that is read, as queries of which each fits into a statement together with the rest of the model: Athena takes
+  262,144 bytes, and a format adds six thousand or more.
 -#}
-{% macro parsed_text_parts(formats, most_bytes=180000) -%}
+{% macro parsed_parts(formats, has_parquet, most_bytes=180000) -%}
+    {%- set queries = [] -%}
+    {%- for format in formats -%} {%- do queries.append(parsed_text_lines(format)) -%} {%- endfor -%}
+    {%- if has_parquet -%} {%- do queries.append(parsed_parquet_records(parquet_columns())) -%} {%- endif -%}
     {%- set parts = [] -%}
     {%- set room = namespace(bytes=0) -%}
-    {%- for format in formats -%}
-        {%- set query = parsed_text_lines(format) -%}
+    {%- for query in queries or [parsed_nothing()] -%}
         {%- set bytes = query.encode() | length -%}
         {%- if bytes <= room.bytes -%} {%- do parts[-1].append(query) -%}
         {%- else -%}

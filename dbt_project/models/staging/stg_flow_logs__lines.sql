@@ -9,8 +9,7 @@
     )
 }}
 
-{%- set parts = parsed_text_parts(window_formats()) %}
-{%- set has_parquet = window_has_parquet() %}
+{%- set parts = parsed_parts(window_formats(), window_has_parquet()) %}
 
 with
 
@@ -26,21 +25,10 @@ with
         where status = 'readable' and {{ in_arrival_window("arrival_hour") }}
     ),
 
-    {% for part in parts -%}
-        text_lines_{{ loop.index }} as {{ kept() if parts | length > 1 }} ({{ part }}),
-    {% endfor %}
+    {% for part in parts -%} part_{{ loop.index }} as {{ kept() if parts | length > 1 }} ({{ part }}), {% endfor %}
 
     parsed as (
-        {% for part in parts -%}
-            select *
-            from text_lines_{{ loop.index }}
-            union all
-        {% endfor -%}
-        {% if has_parquet -%}
-            {{ parsed_parquet_records(parquet_columns()) }}
-            union all
-        {% endif -%}
-        {{ parsed_nothing() }}
+        {% for part in parts -%}select * from part_{{ loop.index }} {{ "union all" if not loop.last }} {% endfor %}
     ),
 
     explained as (

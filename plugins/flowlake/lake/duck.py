@@ -103,6 +103,11 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def quoted(name: str) -> str:
+    """A column's name in SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 def attach(
     connection: Any, settings: Settings, alias: str = "lake", *, read_only: bool = True, copy: Path | None = None
 ) -> None:

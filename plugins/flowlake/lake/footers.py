@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import glob
 import re
+import threading
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING
 
 from flowlake.lake.contracts import parquet_format
+from flowlake.lake.duck import literal, quoted
 from flowlake.lake.objects import ObjectProblem, Reason, shown
 from flowlake.records.fields import FIELDS_BY_COLUMN
 from flowlake.records.formats import LONGEST_NAME
@@ -21,6 +22,17 @@ if TYPE_CHECKING:
 
 FOOTER_STEP = 64 * 1024
 """How much of an object's end is read for its footer at first, in bytes."""
+
+LONGEST_RECORD = 64 * 1024
+"""Bytes. Records of flow logs have some hundred; an engine takes thousands of records at a time."""
+
+_BATCH_ROWS = 4096
+_BATCH_BYTES = 32 * 1024 * 1024
+
+_FIXED_TYPES = frozenset(
+    {"BOOLEAN", "FLOAT", "DOUBLE", "DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE"}
+    | {f"{sign}{kind}" for sign in ("", "U") for kind in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT")}
+)
 
 _TAIL = 8  # the footer's length (4 bytes, little endian) and the magic PAR1
 
@@ -49,10 +61,10 @@ class ParquetFacts:
 
 
 def inspect_parquet(path: Path) -> ParquetFacts:
-    """Read a file once, footer and rows. Raises ObjectProblem when it is no Parquet, not a flow log's, or damaged.
+    """Read a file, footer and rows. Raises ObjectProblem when it is no Parquet, not a flow log's, or damaged.
 
     OSError passes. A damaged page would stop the engine, and with it every other object of the hour; so would a footer
-    that Arrow takes and DuckDB does not.
+    that Arrow takes and DuckDB does not, and one that announces other rows than there are its gate.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -65,42 +77,75 @@ def inspect_parquet(path: Path) -> ParquetFacts:
             raise ObjectProblem(Reason.BROKEN_PARQUET, detail)
         file.seek(size - length)
         facts = parse_footer(file.read())
-    _read_rows(path)
-    _ask_duckdb(path)
+    # DuckDB first: the memory that it takes has a limit.
+    rows, longest = _read_by_duckdb(path)
+    if longest > LONGEST_RECORD:
+        detail = f"the longest texts of its columns have {longest:,} bytes together: up to {LONGEST_RECORD:,} are read"
+        raise ObjectProblem(Reason.LINE_TOO_LONG, detail)
+    for counted in (rows, _rows_by_arrow(path, max(_BATCH_BYTES // max(longest, 1), 1))):
+        if counted != facts.rows:
+            detail = f"its footer announces {facts.rows:,} rows, and {counted:,} can be read"
+            raise ObjectProblem(Reason.BROKEN_PARQUET, detail)
     return facts
 
 
-def _read_rows(path: Path) -> None:
+def _read_by_duckdb(path: Path) -> tuple[int, int]:
+    """How many rows DuckDB reads, of all columns, and how long the longest texts of each are together, in bytes."""
+    import duckdb
+
+    source = f"read_parquet({literal(glob.escape(str(path)))}, hive_partitioning = false)"
+    try:
+        connection = _connection()
+        columns = connection.execute(f"describe select * from {source}").fetchall()
+        # Of what has a fixed width any sum that needs every value: none is to be left out.
+        looks = [
+            f"bit_xor(hash({quoted(name)}))"
+            if type_ in _FIXED_TYPES
+            else f"max(strlen(cast({quoted(name)} as varchar)))"
+            for name, type_, *_ in columns
+        ]
+        found = connection.execute(f"select count(*), {', '.join(looks)} from {source}").fetchone() or (0,)
+    except duckdb.Error as error:
+        raise ObjectProblem(Reason.BROKEN_PARQUET, _line(str(error).split("\n")[0])) from None
+    longest = sum(look or 0 for look, column in zip(found[1:], columns, strict=True) if column[1] not in _FIXED_TYPES)
+    return found[0], longest
+
+
+def _rows_by_arrow(path: Path, batch: int) -> int:
+    """How many rows Arrow reads, `batch` at a time; it sees checksums, which DuckDB does not."""
     import pyarrow as pa
     from pyarrow import parquet
 
+    rows = 0
     try:
         with parquet.ParquetFile(path, page_checksum_verification=True) as file:
-            for batch in file.iter_batches(use_threads=False):
-                batch.validate(full=True)  # DuckDB refuses text that is not UTF-8
+            for records in file.iter_batches(batch_size=min(batch, _BATCH_ROWS), use_threads=False):
+                records.validate(full=True)  # DuckDB refuses text that is not UTF-8
+                rows += records.num_rows
     except (pa.ArrowException, OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise ObjectProblem(Reason.BROKEN_PARQUET, shown(" ".join(str(error).split()))[:200]) from None
+        raise ObjectProblem(Reason.BROKEN_PARQUET, _line(str(error))) from None
+    return rows
 
 
-def _ask_duckdb(path: Path) -> None:
-    import duckdb
-
-    with _connection().cursor() as cursor:
-        try:
-            cursor.execute("select count(*) from parquet_schema(?)", [glob.escape(str(path))])
-        except duckdb.Error as error:
-            problem = shown(" ".join(str(error).split("\n")[0].split()))[:200]
-            raise ObjectProblem(Reason.BROKEN_PARQUET, problem) from None
+def _line(text: str) -> str:
+    return shown(" ".join(text.split()))[:200]
 
 
-@cache
+_of_thread = threading.local()
+
+
 def _connection() -> duckdb.DuckDBPyConnection:
+    """One for each thread, so that none has less memory because of the others."""
     import duckdb
 
-    # Nothing is remembered of a file: the next one may have its name.
-    return duckdb.connect(config={"threads": 1, "memory_limit": "256MB", "enable_external_file_cache": False})
+    if not hasattr(_of_thread, "connection"):
+        # Nothing is remembered of a file: the next one may have its name.
+        _of_thread.connection = duckdb.connect(
+            config={"threads": 1, "memory_limit": "512MB", "enable_external_file_cache": False}
+        )
+    return _of_thread.connection  # type: ignore[no-any-return] # what a thread has of its own has no types
 
 
 def footer_length(tail: bytes) -> int:
@@ -120,7 +165,7 @@ def parse_footer(footer: bytes) -> ParquetFacts:
         schema = metadata.schema.to_arrow_schema()
         groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise ObjectProblem(Reason.BROKEN_PARQUET, shown(" ".join(str(error).split()))[:200]) from None
+        raise ObjectProblem(Reason.BROKEN_PARQUET, _line(str(error))) from None
     columns = tuple(schema.names)
     if 2 * sum(name in FIELDS_BY_COLUMN for name in columns) < max(len(columns), 1):
         raise ObjectProblem(Reason.NOT_A_FLOW_LOG, "fewer than half of its columns are fields of flow logs")

@@ -65,6 +65,7 @@ class Reason(StrEnum):
     VANISHED = "vanished"
     CHANGED = "changed"
     ACCESS_DENIED = "access_denied"
+    SEALED = "sealed"
     ARCHIVED = "archived"
 
     @property
@@ -86,7 +87,7 @@ _MEANINGS = {
     Reason.BAD_CHECKSUM: "its checksum or length is wrong",
     Reason.CORRUPT: "what is packed in it is damaged",
     Reason.TRAILING_GARBAGE: "something else follows what is packed in it",
-    Reason.LINE_TOO_LONG: "a line is longer than the engine reads (16 MiB)",
+    Reason.LINE_TOO_LONG: "a line is longer than the engine reads (16 MiB), or a Parquet record (64 KiB)",
     Reason.BROKEN_WRAPPING: "the JSON or CSV that its records are wrapped in is cut off, damaged or of another kind",
     Reason.NO_HEADER: "its first line is no flow-log header: if it has none, set sources[].format",
     Reason.MIXED_FORMATS: "it was joined of objects of several formats: put each format into an object of its own",
@@ -95,6 +96,7 @@ _MEANINGS = {
     Reason.VANISHED: "it was deleted between listing and reading",
     Reason.CHANGED: "it was overwritten between listing and reading",
     Reason.ACCESS_DENIED: "reading it is not allowed",
+    Reason.SEALED: "it is encrypted with a key that is disabled or gone, or that only its owner has",
     Reason.ARCHIVED: "it is in an archive storage class and must be restored first",
 }
 

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from flowlake.errors import FlowlakeError
-from flowlake.lake.duck import literal
+from flowlake.lake.duck import literal, quoted
 from flowlake.lake.glue import KEPT_FIELDS, KEPT_TEXTS, may_be_column
 from flowlake.lake.objects import ObjectProblem, Reason, shown
 from flowlake.records.fields import FIELDS_BY_COLUMN
@@ -44,6 +44,9 @@ _INTEGERS = frozenset({"NONE", "INT_8", "INT_16", "INT_32", "INT_64"})
 _TAKEN = frozenset({"", "read_path"})
 """No name for SQL, and a column that staging adds: an unknown field so named is left out, and named in raw.objects."""
 
+_MOST_COLUMNS = 300
+"""Of the table in Glue, the known ones included: each is SQL in the statement that reads it, for good."""
+
 _WHOLE_NUMBER = "0|-?[1-9][0-9]{0,17}"
 """Texts that a bigint gives back as they were."""
 
@@ -64,9 +67,14 @@ class RecordColumns:
         """The type in the table of each column of an object that can be read, by its name there.
 
         A column that nobody knows is text, whatever the first object says: the next one may hold what is no number.
+        Once there are many, further ones are none of the table's.
         """
         with self._lock:
-            return {name: self._columns.setdefault(name.lower(), "string") for name in found if may_be_column(name)}
+            possible = [name for name in found if may_be_column(name)]
+            for name in possible:
+                if len(self._columns) < _MOST_COLUMNS:
+                    self._columns.setdefault(name.lower(), "string")
+            return {name: self._columns[name.lower()] for name in possible if name.lower() in self._columns}
 
     def all(self) -> dict[str, str]:
         """The columns so far."""
@@ -153,7 +161,7 @@ def write_plain_parquet(path: Path, target: Path, types: Mapping[str, str], foun
             (texts if name.lower() in FIELDS_BY_COLUMN else fields)[name] = no_number
     columns = ", ".join(
         [
-            *(f"{_cast(name, type_, found[name])} as {_quoted(name.lower())}" for name, type_ in types.items()),
+            *(f"{_cast(name, type_, found[name])} as {quoted(name.lower())}" for name, type_ in types.items()),
             *(f"{_map(kept)} as {name}" for name, kept in ((KEPT_TEXTS, texts), (KEPT_FIELDS, fields)) if kept),
         ]
     )
@@ -174,12 +182,12 @@ def _cast(name: str, type_: str, found: str | None) -> str:
     if type_ == "string":
         return _text(name)
     if found == type_:
-        return f"cast({_quoted(name)} as bigint)"
+        return f"cast({quoted(name)} as bigint)"
     return f"case when {_is_number(name)} then try_cast({_text(name)} as bigint) end"
 
 
 def _text(name: str) -> str:
-    return f"cast({_quoted(name)} as varchar)"
+    return f"cast({quoted(name)} as varchar)"
 
 
 def _is_number(name: str) -> str:
@@ -194,7 +202,3 @@ def _map(texts: Mapping[str, str]) -> str:
 
 def _line(error: Exception) -> str:
     return shown(" ".join(str(error).split()))
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

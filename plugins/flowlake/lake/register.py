@@ -89,8 +89,25 @@ _HOUR = timedelta(hours=1)
 _APPEARS_WITHIN = timedelta(days=1)
 """How far back objects are looked for that arrived in an hour and were not to be seen when it was registered."""
 
-_DENIED = (Reason.ACCESS_DENIED, Reason.ARCHIVED)
+_DENIED = (Reason.ACCESS_DENIED, Reason.SEALED, Reason.ARCHIVED)
 """Of an object that was read before: its rows could not be made again."""
+
+_OF_BYTES = frozenset(
+    {
+        Reason.NOT_GZIP,
+        Reason.TRUNCATED,
+        Reason.BAD_CHECKSUM,
+        Reason.CORRUPT,
+        Reason.TRAILING_GARBAGE,
+        Reason.LINE_TOO_LONG,
+        Reason.BROKEN_WRAPPING,
+        Reason.NO_HEADER,
+        Reason.MIXED_FORMATS,
+        Reason.BROKEN_PARQUET,
+        Reason.FORMAT_CHANGED,
+    }
+)
+"""Said of what was read: whoever can say so may read."""
 
 
 class RegisterError(FlowlakeError):
@@ -486,7 +503,7 @@ def _check_access(settings: Settings, rows: Sequence[ObjectRow]) -> None:
     for source in settings.sources:
         of_source = [row for row in rows if row.source == source.name]
         denied = [row for row in of_source if row.reason == Reason.ACCESS_DENIED]
-        if denied and not any(row.is_readable for row in of_source):
+        if denied and not any(row.is_readable or row.reason in _OF_BYTES for row in of_source):
             what = "s3:GetObject on them (and kms:Decrypt on their key)" if source.is_s3 else "this user to read them"
             message = (
                 f"{source_key(settings, source)}: its objects can be listed but not read, for example "

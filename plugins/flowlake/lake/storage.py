@@ -58,6 +58,9 @@ _LISTING_THREADS = 16
 _FETCH_ATTEMPTS = 3
 _COPY_STEP = 1024 * 1024
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_TIME = datetime(9000, 1, 1, tzinfo=UTC)
+
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
@@ -318,8 +321,7 @@ def _listed(store: Store, source: Source, found: Found) -> ListedObject:
     return ListedObject(
         source=source.name,
         key=found.key,
-        # File names of broken encodings reach Python as lone surrogates, which no table can hold.
-        uri=uri.encode("utf-8", "backslashreplace").decode(),
+        uri=_storable(uri),
         size=found.size,
         etag=found.etag,
         last_modified=found.last_modified,
@@ -327,6 +329,13 @@ def _listed(store: Store, source: Source, found: Found) -> ListedObject:
         name=name,
         reason=reason,
     )
+
+
+def _storable(uri: str) -> str:
+    """A uri as tables can hold it, and no other one's: of a file name of another encoding Python makes surrogates."""
+    is_escaped = "\\udc" in uri or any("\ud800" <= letter <= "\udfff" for letter in uri)
+    text = uri.replace("\\", r"\\") if is_escaped else uri
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _flat(groups: Iterable[Iterable[_T]]) -> list[_T]:
@@ -361,7 +370,7 @@ class LocalStore:
 
     def folders(self, prefix: str) -> Iterator[list[str]]:
         """The folders right below, links that stay inside the source included."""
-        yield sorted(entry.name for entry in self._scan(prefix) if entry.is_dir() and self._is_inside(entry))
+        yield sorted(entry.name for entry in self._scan(prefix) if _is_folder(entry) and self._is_inside(entry))
 
     def objects(self, prefix: str) -> Iterator[Found]:
         """Every file below."""
@@ -372,7 +381,7 @@ class LocalStore:
             key = f"{prefix}{entry.name}"
             if entry.is_symlink() and not self._is_inside(entry):
                 yield self._found(entry, key, Reason.OUTSIDE_SOURCE)
-            elif entry.is_dir():
+            elif _is_folder(entry):
                 real = os.path.realpath(entry.path)
                 if real not in above:  # a link to a folder above would never end
                     yield from self._walk(f"{key}/", above | {real})
@@ -397,11 +406,10 @@ class LocalStore:
         try:
             facts = entry.stat(follow_symlinks=reason is None)
         except OSError:  # gone already, or a link to nothing
-            return Found(key, 0, "", datetime.fromtimestamp(_link_time(entry.path), UTC), reason or Reason.VANISHED)
+            return Found(key, 0, "", _link_time(entry.path), reason or Reason.VANISHED)
         if reason is None and not stat.S_ISREG(facts.st_mode):
             reason = Reason.NOT_A_FLOW_LOG  # a pipe or a device: reading it may never end
-        modified = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=facts.st_mtime_ns // 1000)
-        return Found(key, facts.st_size, file_etag(facts), modified, reason)
+        return Found(key, facts.st_size, file_etag(facts), _modified(facts.st_mtime_ns), reason)
 
     def fetch(self, found: ListedObject, target: Path) -> None:
         """Never called: local objects are read where they are."""
@@ -419,11 +427,25 @@ def file_etag(facts: os.stat_result) -> str:
     return f"{facts.st_size:x}-{facts.st_mtime_ns:x}"
 
 
-def _link_time(path: str) -> float:
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Also of a link to itself, or to what has no possible name."""
     try:
-        return os.lstat(path).st_mtime
+        return entry.is_dir()
     except OSError:
-        return 0.0
+        return False
+
+
+def _link_time(path: str) -> datetime:
+    try:
+        return _modified(os.lstat(path).st_mtime_ns)
+    except OSError:
+        return _EPOCH
+
+
+def _modified(nanoseconds: int) -> datetime:
+    """When a file was changed, within the years that times here can have; some file systems know later ones."""
+    most = (_LAST_TIME - _EPOCH) // timedelta(microseconds=1)
+    return _EPOCH + timedelta(microseconds=max(min(nanoseconds // 1000, most), 0))
 
 
 class opened_problem:  # noqa: N801 (a context manager, used as a verb)
@@ -594,7 +616,7 @@ def _code(error: Exception) -> str:
 def _object_problem(error: Exception) -> ObjectProblem | None:
     reason = _OBJECT_CODES.get(_code(error))
     if reason is None and _is_sealed(error):
-        return ObjectProblem(Reason.ACCESS_DENIED, shown(" ".join(str(error).split()))[:200])
+        return ObjectProblem(Reason.SEALED, shown(" ".join(str(error).split()))[:200])
     return ObjectProblem(reason) if reason else None
 
 

@@ -15,7 +15,8 @@ LONGEST_NAME = 64
 """Of a field; AWS's have 26 characters at most. Each becomes SQL several times over."""
 
 _TOKEN = re.compile(rf"[a-z0-9][a-z0-9-]{{0,{LONGEST_NAME - 1}}}")
-_BOM = b"\xef\xbb\xbf"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+"""Of UTF-8: no part of the line that it stands before."""
 
 KNOWN_FORMATS = {V2_DEFAULT_HEADER: "v2-default", TGW_DEFAULT_HEADER: "tgw-default"}
 
@@ -68,7 +69,7 @@ def parse_header(line: bytes) -> Format | None:
     at all.
     """
     try:
-        text = line.removeprefix(_BOM).strip(b" \r\n").decode("ascii")
+        text = line.removeprefix(BYTE_ORDER_MARK).strip(b" \r\n").decode("ascii")
     except UnicodeDecodeError:
         return None
     fields = tuple(text.split(" "))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from flowlake.records.fields import FIELDS_BY_NAME, FieldType
-from flowlake.records.formats import KNOWN_FORMATS, Format, format_of, parse_header
+from flowlake.records.formats import BYTE_ORDER_MARK, KNOWN_FORMATS, Format, format_of, parse_header
 
 NOT_APPLICABLE = "-"
 
@@ -61,7 +61,7 @@ def _guess(lines: Sequence[bytes], format_: Format) -> Guess:
 
 def _problem(line: bytes, format_: Format) -> str | None:
     """What keeps a line from being a record of the format."""
-    texts = line.decode("latin-1").split(" ")
+    texts = line.removeprefix(BYTE_ORDER_MARK).decode("latin-1").split(" ")
     if len(texts) != len(format_.fields):
         return f"{len(texts)} fields instead of {len(format_.fields)}"
     record = dict(zip(format_.fields, texts, strict=True))
