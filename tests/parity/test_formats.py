@@ -126,7 +126,9 @@ def tables(athena: LocalAthena, tmp_path_factory: pytest.TempPathFactory) -> dic
         schema, _, table = LINES.partition(".")
         reader = AthenaReader(athena.client("athena"), athena.work_group)
         database = other.settings.athena.schema(schema)
-        assert not [left for left in reader.names(database) if "text_lines" in left]
+        assert not [left for left in reader.names(database) if "__part_" in left]
+        (compiled,) = other.settings.lake.path.rglob("compiled/**/stg_flow_logs__lines.sql")
+        assert compiled.read_text().count("/* kept */") > 1
         return {"duckdb": one, "athena": reader.read(database, table)}
 
 

@@ -283,7 +283,7 @@ def test_a_name_that_is_not_text_is_recorded(logs: Logs) -> None:
     logs.put(DAY + os.fsdecode(b"\xff.log.gz"))
     register(logs.settings, WINDOW)
     ((key, row),) = logs.rows().items()
-    assert (row.reason, key) == ("unsafe_name", f"{DAY}\\udcff.log.gz")
+    assert (row.reason, key) == ("unsafe_name", f"/{logs.root}/{DAY}\\udcff.log.gz")
 
 
 def test_names_that_would_be_written_alike_are_told_apart(logs: Logs) -> None:

@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 FOOTER_STEP = 64 * 1024
 """How much of an object's end is read for its footer at first, in bytes."""
 
-LONGEST_RECORD = 64 * 1024
-"""Bytes. Records of flow logs have some hundred; an engine takes thousands of records at a time."""
+LONGEST_RECORD = 16 * 1024
+"""Bytes. Records of flow logs have some hundred; an engine holds a hundred thousand records at a time."""
 
-_BATCH_ROWS = 4096
-_BATCH_BYTES = 32 * 1024 * 1024
+_BATCH = 64
+"""Records that Arrow holds at once: a few bytes of an object may be a long text in each."""
+
+_STEP = 1024 * 1024
 
 _FIXED_TYPES = frozenset(
     {"BOOLEAN", "FLOAT", "DOUBLE", "DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE"}
@@ -77,12 +79,12 @@ def inspect_parquet(path: Path) -> ParquetFacts:
             raise ObjectProblem(Reason.BROKEN_PARQUET, detail)
         file.seek(size - length)
         facts = parse_footer(file.read())
-    # DuckDB first: the memory that it takes has a limit.
+    # Arrow first: damaged pages of differences (DELTA_…) end the process of a DuckDB that reads them.
+    counts = [_rows_by_arrow(path)]
     rows, longest = _read_by_duckdb(path)
     if longest > LONGEST_RECORD:
-        detail = f"the longest texts of its columns have {longest:,} bytes together: up to {LONGEST_RECORD:,} are read"
-        raise ObjectProblem(Reason.LINE_TOO_LONG, detail)
-    for counted in (rows, _rows_by_arrow(path, max(_BATCH_BYTES // max(longest, 1), 1))):
+        raise _too_long(f"the longest texts of its columns have {longest:,} bytes together")
+    for counted in (*counts, rows):
         if counted != facts.rows:
             detail = f"its footer announces {facts.rows:,} rows, and {counted:,} can be read"
             raise ObjectProblem(Reason.BROKEN_PARQUET, detail)
@@ -90,7 +92,10 @@ def inspect_parquet(path: Path) -> ParquetFacts:
 
 
 def _read_by_duckdb(path: Path) -> tuple[int, int]:
-    """How many rows DuckDB reads, of all columns, and how long the longest texts of each are together, in bytes."""
+    """How many rows DuckDB reads, of all columns, and how long the longest texts of each are together, in bytes.
+
+    In bounded memory. OSError passes, and FileNotFoundError.
+    """
     import duckdb
 
     source = f"read_parquet({literal(glob.escape(str(path)))}, hive_partitioning = false)"
@@ -106,20 +111,27 @@ def _read_by_duckdb(path: Path) -> tuple[int, int]:
         ]
         found = connection.execute(f"select count(*), {', '.join(looks)} from {source}").fetchone() or (0,)
     except duckdb.Error as error:
+        if isinstance(error, duckdb.IOException):
+            # The same type for a file that is gone, a disk that fails, and pages that are cut off.
+            with path.open("rb") as file:
+                while file.read(_STEP):
+                    pass
         raise ObjectProblem(Reason.BROKEN_PARQUET, _line(str(error).split("\n")[0])) from None
     longest = sum(look or 0 for look, column in zip(found[1:], columns, strict=True) if column[1] not in _FIXED_TYPES)
     return found[0], longest
 
 
-def _rows_by_arrow(path: Path, batch: int) -> int:
-    """How many rows Arrow reads, `batch` at a time; it sees checksums, which DuckDB does not."""
+def _rows_by_arrow(path: Path) -> int:
+    """How many rows Arrow reads; it sees checksums, which DuckDB does not."""
     import pyarrow as pa
     from pyarrow import parquet
 
     rows = 0
     try:
         with parquet.ParquetFile(path, page_checksum_verification=True) as file:
-            for records in file.iter_batches(batch_size=min(batch, _BATCH_ROWS), use_threads=False):
+            for records in file.iter_batches(batch_size=_BATCH, use_threads=False):
+                if records.nbytes > 2 * LONGEST_RECORD * records.num_rows:
+                    raise _too_long(f"{records.num_rows:,} of its records have {records.nbytes:,} bytes")
                 records.validate(full=True)  # DuckDB refuses text that is not UTF-8
                 rows += records.num_rows
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -127,6 +139,10 @@ def _rows_by_arrow(path: Path, batch: int) -> int:
             raise
         raise ObjectProblem(Reason.BROKEN_PARQUET, _line(str(error))) from None
     return rows
+
+
+def _too_long(what: str) -> ObjectProblem:
+    return ObjectProblem(Reason.LINE_TOO_LONG, f"{what}: up to {LONGEST_RECORD:,} a record are read")
 
 
 def _line(text: str) -> str:

@@ -87,7 +87,7 @@ _MEANINGS = {
     Reason.BAD_CHECKSUM: "its checksum or length is wrong",
     Reason.CORRUPT: "what is packed in it is damaged",
     Reason.TRAILING_GARBAGE: "something else follows what is packed in it",
-    Reason.LINE_TOO_LONG: "a line is longer than the engine reads (16 MiB), or a Parquet record (64 KiB)",
+    Reason.LINE_TOO_LONG: "a line is longer than the engine reads (16 MiB), or a Parquet record (16 KiB)",
     Reason.BROKEN_WRAPPING: "the JSON or CSV that its records are wrapped in is cut off, damaged or of another kind",
     Reason.NO_HEADER: "its first line is no flow-log header: if it has none, set sources[].format",
     Reason.MIXED_FORMATS: "it was joined of objects of several formats: put each format into an object of its own",

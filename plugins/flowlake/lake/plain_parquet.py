@@ -47,6 +47,9 @@ _TAKEN = frozenset({"", "read_path"})
 _MOST_COLUMNS = 300
 """Of the table in Glue, the known ones included: each is SQL in the statement that reads it, for good."""
 
+_ROWS_TOGETHER = 20_480
+"""Of a plain copy: what is written at once must fit into memory, also where every record is long."""
+
 _WHOLE_NUMBER = "0|-?[1-9][0-9]{0,17}"
 """Texts that a bigint gives back as they were."""
 
@@ -169,9 +172,9 @@ def write_plain_parquet(path: Path, target: Path, types: Mapping[str, str], foun
         try:
             connection.execute(
                 f"copy (select {columns} from read_parquet({source}, hive_partitioning = false)) "
-                f"to {literal(str(temporary))} (format parquet, compression zstd)"
+                f"to {literal(str(temporary))} (format parquet, compression zstd, row_group_size {_ROWS_TOGETHER})"
             )
-        except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+        except duckdb.IOException as error:
             raise PlainCopyError(f"cannot write a plain copy of {path.name}: {_line(error)}") from error
         except duckdb.Error as error:
             raise ObjectProblem(Reason.BROKEN_PARQUET, _line(error)[:200]) from None

@@ -7,6 +7,7 @@ does not grow with history. Only a source that says `layout: any` is listed whol
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections import defaultdict
@@ -332,10 +333,15 @@ def _listed(store: Store, source: Source, found: Found) -> ListedObject:
 
 
 def _storable(uri: str) -> str:
-    """A uri as tables can hold it, and no other one's: of a file name of another encoding Python makes surrogates."""
-    is_escaped = "\\udc" in uri or any("\ud800" <= letter <= "\udfff" for letter in uri)
-    text = uri.replace("\\", r"\\") if is_escaped else uri
-    return text.encode("utf-8", "backslashreplace").decode()
+    """A uri as tables can hold it: of a file name of another encoding Python makes surrogates.
+
+    It begins with two slashes then, and its backslashes are doubled, so that no other name's is the same.
+    """
+    try:
+        uri.encode()
+    except UnicodeEncodeError:
+        return "/" + uri.replace("\\", r"\\").encode("utf-8", "backslashreplace").decode()
+    return uri
 
 
 def _flat(groups: Iterable[Iterable[_T]]) -> list[_T]:
@@ -428,11 +434,13 @@ def file_etag(facts: os.stat_result) -> str:
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """Also of a link to itself, or to what has no possible name."""
+    """Also of a link to itself, below a file, or to what has no possible name; other OSErrors pass."""
     try:
         return entry.is_dir()
-    except OSError:
-        return False
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG):
+            return False
+        raise
 
 
 def _link_time(path: str) -> datetime:
