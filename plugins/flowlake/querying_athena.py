@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from flowlake.lake.aws import athena_settings, aws_errors, region
-from flowlake.lake.objects import shown
+from flowlake.lake.objects import one_line, shown
 from flowlake.querying import QueryError, Result, unique_names
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def open_query_on_athena(settings: Settings, sql: str) -> Iterator[Result]:
                 ]
                 yield Result(tuple(names), tuple(numeric), _rows(cursor))
             except Error as error:
-                raise QueryError(shown(" ".join(str(error).split()))) from error
+                raise QueryError(one_line(error)) from error
 
 
 def check_statement(sql: str) -> None:

@@ -115,7 +115,7 @@ def test_a_text_of_any_length_is_looked_at_in_little_memory(tmp_path: Path, leng
     assert pa.default_memory_pool().max_memory() - before < 1024**3
 
 
-def test_a_page_that_needs_more_memory_than_there_is_is_recorded(tmp_path: Path) -> None:
+def test_of_a_page_of_long_texts_no_more_than_the_first_are_looked_at(tmp_path: Path) -> None:
     path = tmp_path / "one.log.parquet"
     table = pa.table({"vpc_id": ["x" * 8_000_000] * 70})
     parquet.write_table(table, path, compression="gzip", use_dictionary=False, data_page_size=2**31 - 1)
@@ -136,7 +136,7 @@ def test_long_texts_are_copied_in_bounded_memory(tmp_path: Path) -> None:
     assert parquet.read_metadata(tmp_path / "copy").num_rows == 30_000
 
 
-def test_a_disk_that_fails_is_not_the_objects_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_gone_is_not_called_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "one.log.parquet"
     parquet.write_table(content(), path)
     counted = footers._rows_by_arrow

@@ -28,6 +28,7 @@
     {%- endif -%}
 {%- endmacro %}
 
+{#- Timestamps say their precision also where there is none: Athena keeps no other in a table of Iceberg. -#}
 {% macro typed_field(field, text) -%}
     {%- if field.name in ("start", "end") -%}
         {%- if text -%}
@@ -41,8 +42,8 @@
 {%- endmacro %}
 
 {#-
-  Unix seconds of the years up to 2286: ten digits. Later times are no flow log's, and no timestamp on some engine. The
-  type is the limit: a text may be short and the number long, for '9e17' is one to DuckDB.
+  Unix seconds of the years up to 2286: ten digits. Later times are no flow log's, and no timestamp on some engine: of
+  the numbers of Parquet, which no pattern has checked, the type is the limit.
 -#}
 {% macro seconds_in_range(text) -%} try_cast({{ text }} as decimal(10, 0)) {%- endmacro %}
 

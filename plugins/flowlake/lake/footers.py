@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from flowlake.lake.contracts import parquet_format
 from flowlake.lake.duck import literal, quoted
-from flowlake.lake.objects import ObjectProblem, Reason, shown
+from flowlake.lake.objects import ObjectProblem, Reason, one_line
 from flowlake.records.fields import FIELDS_BY_COLUMN
 from flowlake.records.formats import LONGEST_NAME
 
@@ -31,6 +31,7 @@ _BATCH = 64
 
 _STEP = 1024 * 1024
 
+# DuckDB's; of any other type a value may be long.
 _FIXED_TYPES = frozenset(
     {"BOOLEAN", "FLOAT", "DOUBLE", "DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE"}
     | {f"{sign}{kind}" for sign in ("", "U") for kind in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT")}
@@ -80,11 +81,11 @@ def inspect_parquet(path: Path) -> ParquetFacts:
         file.seek(size - length)
         facts = parse_footer(file.read())
     # Arrow first: damaged pages of differences (DELTA_…) end the process of a DuckDB that reads them.
-    counts = [_rows_by_arrow(path)]
-    rows, longest = _read_by_duckdb(path)
+    rows_of_arrow = _rows_by_arrow(path)
+    rows_of_duckdb, longest = _read_by_duckdb(path)
     if longest > LONGEST_RECORD:
         raise _too_long(f"the longest texts of its columns have {longest:,} bytes together")
-    for counted in (*counts, rows):
+    for counted in (rows_of_arrow, rows_of_duckdb):
         if counted != facts.rows:
             detail = f"its footer announces {facts.rows:,} rows, and {counted:,} can be read"
             raise ObjectProblem(Reason.BROKEN_PARQUET, detail)
@@ -94,7 +95,7 @@ def inspect_parquet(path: Path) -> ParquetFacts:
 def _read_by_duckdb(path: Path) -> tuple[int, int]:
     """How many rows DuckDB reads, of all columns, and how long the longest texts of each are together, in bytes.
 
-    In bounded memory. OSError passes, and FileNotFoundError.
+    In bounded memory. OSError passes.
     """
     import duckdb
 
@@ -116,7 +117,7 @@ def _read_by_duckdb(path: Path) -> tuple[int, int]:
             with path.open("rb") as file:
                 while file.read(_STEP):
                     pass
-        raise ObjectProblem(Reason.BROKEN_PARQUET, _line(str(error).split("\n")[0])) from None
+        raise ObjectProblem(Reason.BROKEN_PARQUET, one_line(str(error).split("\n")[0])[:200]) from None
     longest = sum(look or 0 for look, column in zip(found[1:], columns, strict=True) if column[1] not in _FIXED_TYPES)
     return found[0], longest
 
@@ -137,16 +138,12 @@ def _rows_by_arrow(path: Path) -> int:
     except (pa.ArrowException, OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise ObjectProblem(Reason.BROKEN_PARQUET, _line(str(error))) from None
+        raise ObjectProblem(Reason.BROKEN_PARQUET, one_line(error)[:200]) from None
     return rows
 
 
 def _too_long(what: str) -> ObjectProblem:
     return ObjectProblem(Reason.LINE_TOO_LONG, f"{what}: up to {LONGEST_RECORD:,} a record are read")
-
-
-def _line(text: str) -> str:
-    return shown(" ".join(text.split()))[:200]
 
 
 _of_thread = threading.local()
@@ -181,7 +178,7 @@ def parse_footer(footer: bytes) -> ParquetFacts:
         schema = metadata.schema.to_arrow_schema()
         groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise ObjectProblem(Reason.BROKEN_PARQUET, _line(str(error))) from None
+        raise ObjectProblem(Reason.BROKEN_PARQUET, one_line(error)[:200]) from None
     columns = tuple(schema.names)
     if 2 * sum(name in FIELDS_BY_COLUMN for name in columns) < max(len(columns), 1):
         raise ObjectProblem(Reason.NOT_A_FLOW_LOG, "fewer than half of its columns are fields of flow logs")

@@ -198,6 +198,11 @@ def shown(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
+def one_line(error: object) -> str:
+    """What somebody else's error says, likewise."""
+    return shown(" ".join(str(error).split()))
+
+
 def count_of(number: int, noun: str) -> str:
     """A number with its noun, which may be one of many."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from flowlake.errors import FlowlakeError
 from flowlake.lake.duck import literal, quoted
 from flowlake.lake.glue import KEPT_FIELDS, KEPT_TEXTS, may_be_column
-from flowlake.lake.objects import ObjectProblem, Reason, shown
+from flowlake.lake.objects import ObjectProblem, Reason, one_line, shown
 from flowlake.records.fields import FIELDS_BY_COLUMN
 
 if TYPE_CHECKING:
@@ -175,9 +175,9 @@ def write_plain_parquet(path: Path, target: Path, types: Mapping[str, str], foun
                 f"to {literal(str(temporary))} (format parquet, compression zstd, row_group_size {_ROWS_TOGETHER})"
             )
         except duckdb.IOException as error:
-            raise PlainCopyError(f"cannot write a plain copy of {path.name}: {_line(error)}") from error
+            raise PlainCopyError(f"cannot write a plain copy of {path.name}: {one_line(error)}") from error
         except duckdb.Error as error:
-            raise ObjectProblem(Reason.BROKEN_PARQUET, _line(error)[:200]) from None
+            raise ObjectProblem(Reason.BROKEN_PARQUET, one_line(error)[:200]) from None
     temporary.replace(target)
 
 
@@ -201,7 +201,3 @@ def _map(texts: Mapping[str, str]) -> str:
     """SQL of a map of those of the texts that are not null, by their names in lower case."""
     entries = ", ".join(f"{{'key': {literal(name.lower())}, 'value': {text}}}" for name, text in texts.items())
     return f"map_from_entries(list_filter([{entries}], lambda entry: entry.value is not null))"
-
-
-def _line(error: Exception) -> str:
-    return shown(" ".join(str(error).split()))

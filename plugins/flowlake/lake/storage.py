@@ -36,7 +36,7 @@ from flowlake.lake.layouts import (
     parse_name,
     stem,
 )
-from flowlake.lake.objects import ListedObject, ObjectProblem, Reason, shown
+from flowlake.lake.objects import ListedObject, ObjectProblem, Reason, one_line, shown
 from flowlake.lake.windows import Window, format_hour
 from flowlake.settings import Arrival, Layouts, Settings, Source
 
@@ -624,7 +624,7 @@ def _code(error: Exception) -> str:
 def _object_problem(error: Exception) -> ObjectProblem | None:
     reason = _OBJECT_CODES.get(_code(error))
     if reason is None and _is_sealed(error):
-        return ObjectProblem(Reason.SEALED, shown(" ".join(str(error).split()))[:200])
+        return ObjectProblem(Reason.SEALED, one_line(error)[:200])
     return ObjectProblem(reason) if reason else None
 
 
