@@ -18,6 +18,9 @@ from local_athena.senders import Senders
 from local_athena.trino import Engine, Outcome, TrinoError
 from local_athena.type_names import UnsupportedTypeError, check_iceberg_type, hive_type
 
+NODE_SECONDS = 60.0
+"""How long Trino may take to find that it is a worker too; it answers before, and knows it seconds later."""
+
 PARSE_SECONDS = 5.0
 """How long a call waits for the parser: Athena refuses what cannot be parsed before it has an id."""
 
@@ -272,6 +275,17 @@ class Runner:
         return Catalog(self.glue, lambda text: self._query(Sql(text), execution).rows)
 
     def _query(self, sql: Sql, execution: Execution) -> Outcome:
+        deadline = time.monotonic() + NODE_SECONDS
+        while True:
+            try:
+                return self._try(sql, execution)
+            except TrinoError as error:
+                # Nothing of it was begun.
+                if error.name != "NO_NODES_AVAILABLE" or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+
+    def _try(self, sql: Sql, execution: Execution) -> Outcome:
         request = execution.request
         text = sql.text
         if request.parameters:

@@ -43,6 +43,8 @@ JAVA_OPTIONS = (
     "-Xmx2G",
     # Starts in half the time; statements of tests are too short for the optimising compiler to pay back.
     "-XX:TieredStopAtLevel=1",
+    # Two cores have other work than collecting garbage side by side.
+    "-XX:+UseSerialGC",
     "-XX:+ExitOnOutOfMemoryError",
     # Trino's launcher passes these; it needs a script and a configuration tree that a test server does not.
     "--sun-misc-unsafe-memory-access=allow",
@@ -64,6 +66,9 @@ SERVER = {
     "query.max-length": "2000000",
     "query.max-history": "100",
     "query.min-expire-age": "1m",
+    # Five times a second Trino looks through all tasks that it remembers: a quarter of an hour of them, else.
+    "task.info.max-age": "10s",
+    "http-server.log.enabled": "false",
     # One writer a statement, so that PARTITIONS_PER_WRITE counts all partitions of it.
     "task.min-writer-count": "1",
     "task.max-writer-count": "1",

@@ -234,8 +234,12 @@ EDGES = Group(
     "edges",
     Layer.MARTS,
     (
-        Case("fct_edges_edge_id_is_unique", count=2, breaks=edge("edge_id as edge_id")),
-        Case("fct_edges_edge_id_is_present", breaks=edge("null as edge_id")),
+        Case(
+            "fct_edges_edge_id_is_a_key",
+            count=2,
+            breaks=(*edge("edge_id as edge_id"), *edge("null as edge_id")),
+            says="2 values of edge_id are missing or have more than one edge in 2026-11-20T12, such as",
+        ),
         *(
             Case(f"fct_edges_{column}_is_present", breaks=edge(f"null as {column}"))
             for column in (
@@ -260,8 +264,20 @@ EDGES = Group(
         Case("fct_edges_protocol_is_in_range", breaks=edge("256 as protocol")),
         Case("fct_edges_service_port_is_in_range", breaks=edge("-1 as service_port")),
         Case("fct_edges_is_seen_in_order", breaks=edge("timestamp '2026-11-20 12:00:00' as last_seen_at")),
-        Case("fct_edges_src_device_id_is_known", breaks=edge("'10.7.7.7' as src_device_id"), says="such as 10.7.7.7"),
-        Case("fct_edges_dst_device_id_is_known", breaks=edge("'10.8.8.8' as dst_device_id"), says="such as 10.8.8.8"),
+        Case(
+            "fct_edges_devices_are_known",
+            count=3,
+            breaks=(
+                *edge("'10.7.7.7' as src_device_id"),
+                *edge("'10.8.8.8' as dst_device_id"),
+                # Known, but seen last before the hour in which it speaks.
+                "insert into core.dim_devices select * replace ('10.9.9.9' as device_id, '10.9.9.9' as address,"
+                " timestamp '2026-11-20 11:00:00' as first_seen_at, timestamp '2026-11-20 11:59:59' as last_seen_at)"
+                " from core.dim_devices limit 1",
+                *edge("'10.9.9.9' as dst_device_id"),
+            ),
+            says="3 devices of edges are missing in dim_devices, or were not seen there in 2026-11-20T12",
+        ),
     ),
 )
 
@@ -361,8 +377,14 @@ DIMENSIONS = Group(
     "dimensions",
     Layer.MARTS,
     (
-        Case("dim_devices_device_id_is_unique", count=2, breaks=copied("core.dim_devices", "device_id as device_id")),
-        Case("dim_devices_device_id_is_present", breaks=copied("core.dim_devices", "null as device_id")),
+        Case(
+            "dim_devices_device_id_is_a_key",
+            count=2,
+            breaks=(
+                *copied("core.dim_devices", "device_id as device_id"),
+                *copied("core.dim_devices", "null as device_id"),
+            ),
+        ),
         Case(
             "dim_devices_device_type_is_known",
             breaks=copied("core.dim_devices", "'d1' as device_id, 'router' as device_type"),
@@ -373,11 +395,13 @@ DIMENSIONS = Group(
             breaks=copied("core.dim_devices", "'d3' as device_id, timestamp '2026-11-20 12:00:00' as last_seen_at"),
         ),
         Case(
-            "dim_interfaces_interface_id_is_unique",
+            "dim_interfaces_interface_id_is_a_key",
             count=2,
-            breaks=copied("core.dim_interfaces", "interface_id as interface_id"),
+            breaks=(
+                *copied("core.dim_interfaces", "interface_id as interface_id"),
+                *copied("core.dim_interfaces", "null as interface_id"),
+            ),
         ),
-        Case("dim_interfaces_interface_id_is_present", breaks=copied("core.dim_interfaces", "null as interface_id")),
         Case(
             "dim_interfaces_is_seen_in_order",
             breaks=copied(

@@ -41,6 +41,16 @@
     {%- endif -%}
 {%- endmacro %}
 
+{#- What was seen since the first hour that the run restates: of a table that grows for ever, files of that time alone. -#}
+{% macro seen_since_restated(column) -%}
+    {%- if not execute or flags.WHICH == 'test' or flags.EMPTY -%}
+        {{ column }} >= (select min(restated.event_hour) from {{ ref("int_hours__restated") }} as restated)
+    {%- else -%}
+        {%- set hours = restated_hours() -%}
+        {%- if hours -%} {{ column }} >= timestamp '{{ hours[0] }}' {%- else -%} false {%- endif -%}
+    {%- endif -%}
+{%- endmacro %}
+
 {#- The event hours that the run restates, as text and in order; to be asked once int_hours__restated is written. -#}
 {% macro restated_hours() -%}
     {{ return(asked_once(

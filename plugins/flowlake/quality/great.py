@@ -62,6 +62,7 @@ from great_expectations.expectations.row_conditions import (
     Operator,
     RowConditionType,
 )
+from sqlalchemy.engine import Inspector
 
 from flowlake.quality.engines import Engine
 from flowlake.quality.report import GateError, Layer
@@ -137,6 +138,12 @@ class _Statements(SqlAlchemyExecutionEngine):
     Its conditions hold text and numbers only, and Athena compares no time with text: there the hours that a condition
     lists become times again, in the place where it becomes SQL.
     """
+
+    def get_inspector(self) -> Inspector:
+        """Great Expectations' own, which finds no primary keys: a lake has none, and a look takes DuckDB 0.1 s."""
+        inspector: Any = super().get_inspector()
+        inspector.get_pk_constraint = lambda *_, **__: {}
+        return cast("Inspector", inspector)
 
     def resolve_metric_bundle(self, metric_fn_bundle: Iterable[MetricComputationConfiguration]) -> dict[Any, Any]:
         """As Great Expectations does, a statement for each row condition; side by side where the engine likes that."""

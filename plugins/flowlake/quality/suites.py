@@ -162,7 +162,8 @@ def marts_checks(
     return (
         # A row condition of Great Expectations can only list its hours.
         *(edges if len(restated) <= HOURS_LISTED else (_as_query(check) for check in edges)),
-        *_edge_key_checks(hours),
+        _key("fct_edges", "edge_id", what="edge", hours=hours),
+        _devices_check(restated, hours),
         *_edge_sum_checks(_arrival_scope(window), hours),
         *_gateway_checks(_arrival_scope(window), hours),
         *_hour_checks(hours),
@@ -477,14 +478,26 @@ def _line_checks(scope: tuple[Condition, ...]) -> tuple[Check, ...]:
             table=lines,
             severity=Severity.ERROR,
             claim="every record has two endpoints, in a flow log that has addresses",
-            says="{count} record{s} {lack} an endpoint {where}, such as one of {row[source_uri]}",
+            says="{count} flow log{s} {have} records that lack an endpoint {where}, such as {row[flow_log_id]}:"
+            " {row[records]:,} records",
             failing=_sql(
+                """
+                select flow_log_id, format_id, min(arrival_hour) as arrival_hour,
+                    max(arrival_hour) as last_arrival_hour, count_if($incomplete) as records
+                from @stg_flow_logs__lines
+                where $records
+                group by flow_log_id, format_id
+                having count_if($incomplete) > 0 and count_if(not $incomplete) > 0
+                """,
+                records=_all(records),
+                incomplete=incomplete,
+            ),
+            keep=_sql(
                 """
                 select * from @stg_flow_logs__lines
                 where $records and $incomplete and coalesce(flow_log_id, '') || ' ' || format_id in (
                     select coalesce(flow_log_id, '') || ' ' || format_id from @stg_flow_logs__lines
                     where $records and not $incomplete
-                    group by flow_log_id, format_id
                 )
                 """,
                 records=_all(records),
@@ -564,7 +577,6 @@ def _event_time_checks(gates: Gates, window: Window, scope: tuple[Condition, ...
 
 def _edge_checks(scope: tuple[Condition, ...]) -> tuple[Check, ...]:
     required = (
-        "edge_id",
         "src_device_id",
         "dst_device_id",
         "src_role",
@@ -576,7 +588,6 @@ def _edge_checks(scope: tuple[Condition, ...]) -> tuple[Check, ...]:
         "is_translated",
     )
     return (
-        _unique("fct_edges", "edge_id", what="edge", scope=scope),
         *(_not_null("fct_edges", scope, column, what="edge") for column in required),
         # UNKNOWN: a record of a format without an action (int_flows__oriented).
         _in_set("fct_edges", scope, "action", ("ACCEPT", "REJECT", "UNKNOWN"), what="edge"),
@@ -593,28 +604,32 @@ def _edge_checks(scope: tuple[Condition, ...]) -> tuple[Check, ...]:
     )
 
 
-def _edge_key_checks(hours: str) -> tuple[Check, ...]:
-    return tuple(
-        Check(
-            name=f"fct_edges_{side}_device_id_is_known",
-            table="fct_edges",
-            severity=Severity.ERROR,
-            claim=f"every {side}_device_id of an edge stands in dim_devices",
-            says=f"{{count}} device{{s}} of edges ({side}_device_id) {{are}} missing in dim_devices {{where}},"
-            f" such as {{row[{side}_device_id]}}",
-            failing=_sql(
-                """
-                select $side, min(event_hour) as event_hour, max(event_hour) as last_event_hour, count(*) as edges
-                from @fct_edges
-                where $hours and $side is not null
-                    and $side not in (select device_id from @dim_devices where device_id is not null)
-                group by $side
-                """,
-                side=f"{side}_device_id",
-                hours=hours,
-            ),
-        )
-        for side in ("src", "dst")
+def _devices_check(restated: Sequence[datetime], hours: str) -> Check:
+    """Of the devices only those are read that were seen since the first of the hours, as all of their edges' were."""
+    return Check(
+        name="fct_edges_devices_are_known",
+        table="fct_edges",
+        severity=Severity.ERROR,
+        claim="every device of an edge stands in dim_devices, as seen since the first hour that was restated",
+        says="{count} device{s} of edges {are} missing in dim_devices, or {were} not seen there {where},"
+        " such as {row[device_id]}",
+        failing=_sql(
+            """
+            select device_id, min(event_hour) as event_hour, max(event_hour) as last_event_hour, count(*) as edges
+            from (
+                select src_device_id as device_id, event_hour from @fct_edges where $hours
+                union all
+                select dst_device_id, event_hour from @fct_edges where $hours
+            ) as sides
+            where device_id is not null and device_id not in (
+                select devices.device_id from @dim_devices as devices
+                where devices.device_id is not null and devices.last_seen_at >= $since
+            )
+            group by device_id
+            """,
+            hours=hours,
+            since=_literal(min(restated, default=datetime.max.replace(microsecond=0))),
+        ),
     )
 
 
@@ -953,13 +968,11 @@ def _hour_checks(hours: str) -> tuple[Check, ...]:
 
 def _dimension_checks() -> tuple[Check, ...]:
     return (
-        _unique("dim_devices", "device_id", what="device"),
-        _not_null("dim_devices", (), "device_id", what="device"),
+        _key("dim_devices", "device_id", what="device"),
         _in_set("dim_devices", (), "device_type", ("source", "dest", "both"), what="device"),
         _in_set("dim_devices", (), "scope", ("internal", "external"), what="device"),
         _seen_in_order("dim_devices", what="device"),
-        _unique("dim_interfaces", "interface_id", what="interface"),
-        _not_null("dim_interfaces", (), "interface_id", what="interface"),
+        _key("dim_interfaces", "interface_id", what="interface"),
         _seen_in_order("dim_interfaces", what="interface"),
     )
 
@@ -1066,22 +1079,23 @@ def _not_null(
     )
 
 
-def _unique(table: str, column: str, *, what: str, scope: tuple[Condition, ...] = ()) -> Check:
+def _key(table: str, column: str, *, what: str, hours: str = "") -> Check:
+    """That a column names one row each. Reads it once: on Athena a key is what a gate scans most of."""
+    bounds = ", min(event_hour) as event_hour, max(event_hour) as last_event_hour" if hours else ""
     return Check(
-        name=f"{_short(table)}_{column}_is_unique",
+        name=f"{_short(table)}_{column}_is_a_key",
         table=table,
         severity=Severity.ERROR,
-        claim=f"{column} is unique",
-        says=f"{{count}} {what}{{s}} {{have}} the same {column} as another {{where}}, such as {{row[{column}]}}",
-        expectation="ExpectColumnValuesToBeUnique",
-        arguments={"column": column},
-        conditions=scope,
+        claim=f"{column} is present, and another one in every row",
+        says=f"{{count}} value{{s}} of {column} {{are}} missing or {{have}} more than one {what} {{where}},"
+        f" such as {{row[{column}]}} with {{row[rows_alike]}}",
         failing=_sql(
-            "select * from @$table where $scope and $column in"
-            " (select $column from @$table where $scope group by $column having count(*) > 1)",
-            table=table,
-            scope=_all(scope),
+            "select $column, count(*) as rows_alike$bounds from @$table where $scope"
+            " group by $column having count(*) > 1 or $column is null",
             column=column,
+            bounds=bounds,
+            table=table,
+            scope=hours or "true",
         ),
     )
 

@@ -10,7 +10,13 @@ select
     cast(sum(edges.packets) as bigint) as packets,
     cast(sum(edges.bytes) as bigint) as bytes
 from {{ ref("fct_edges") }} as edges
-inner join {{ ref("dim_devices") }} as sources on edges.src_device_id = sources.device_id
-inner join {{ ref("dim_devices") }} as destinations on edges.dst_device_id = destinations.device_id
+inner join
+    {{ ref("dim_devices") }} as sources
+    on edges.src_device_id = sources.device_id
+    and {{ seen_since_restated("sources.last_seen_at") }}
+inner join
+    {{ ref("dim_devices") }} as destinations
+    on edges.dst_device_id = destinations.device_id
+    and {{ seen_since_restated("destinations.last_seen_at") }}
 where edges.is_counted and {{ in_restated_hours("edges.event_hour") }}
 group by 1, 2, 3, 4
