@@ -1,4 +1,4 @@
-"""What is learnt of interfaces follows the objects that there are in the end, whatever was killed on the way."""
+"""What is learnt of interfaces and devices follows the objects that there are in the end, whatever was killed."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from pathlib import Path
 import pytest
 
 from flowlake.lake.duck import connect
+from flowlake.lake.publish import HoursBlock
 from flowlake.lake.windows import Window
 from flowlake.settings import Settings
 from flowlake.steps import RunContext, run_window
 from histories.killing import Kill, run_and_kill
 from histories.lakes import write_settings
-from histories.points import ended
+from histories.points import begins, ended
 from histories.world import FIRST_DAY, PLAIN, LogObject
 from shared_dbt.start import shared_dbt
 
 HOURS = [FIRST_DAY + timedelta(hours=hour) for hour in (10, 11)]
 FIRST, BOTH = (Window(HOURS[0], HOURS[0] + timedelta(hours=hours)) for hours in (1, 2))
+SECOND = Window(HOURS[1], HOURS[1] + timedelta(hours=1))
 
 INTERFACE = "eni-00000000000000001"
 ONE, OTHER, THIRD = "10.0.0.1", "10.0.0.2", "10.0.0.3"
@@ -32,12 +34,13 @@ def _one_dbt() -> Iterator[None]:
         yield
 
 
-def log_object(hour: int, *pairs: tuple[str, str], minute: int = 10) -> LogObject:
-    """An object that came in a minute of an hour, with a record of eni-1 for each pair of addresses."""
+def log_object(hour: int, *pairs: tuple[str, str], minute: int = 10, about: int | None = None) -> LogObject:
+    """An object that came in a minute of an hour; a record of eni-1 for each pair, of that hour or of `about`."""
     at = HOURS[hour]
     start = int(at.timestamp()) + 60
+    spoke = int(HOURS[hour if about is None else about].timestamp()) + 60
     lines = [
-        f"2 111122223333 {INTERFACE} {source} {target} 40000 443 6 3 180 {start} {start + 50} ACCEPT OK"
+        f"2 111122223333 {INTERFACE} {source} {target} 40000 443 6 3 180 {spoke} {spoke + 50} ACCEPT OK"
         for source, target in pairs
     ]
     folder = f"AWSLogs/111122223333/vpcflowlogs/us-east-1/{at:%Y/%m/%d}"
@@ -85,3 +88,19 @@ def test_what_an_object_said_before_is_unlearnt_although_the_run_was_killed(tmp_
     log_object(0, (OTHER, THIRD), minute=30).write(logs)
     run(settings, FIRST)
     assert (learnt(settings), sides(settings)) == ([(OTHER, None, OTHER)], {THIRD: "source", OTHER: "dest"})
+
+
+def test_an_hour_knows_the_devices_that_a_killed_run_brought_to_it(tmp_path: Path) -> None:
+    """The second hour brings records of the first one, and dies before it knows their devices."""
+    settings, logs = write_settings(tmp_path, tmp_path / "logs"), tmp_path / "logs"
+    log_object(0, (ONE, OTHER)).write(logs)
+    log_object(1, (ONE, THIRD), about=0).write(logs)
+    run(settings, FIRST)
+    killed = run_and_kill(settings, SECOND, Kill(line=begins("dim_devices")))
+    assert killed.was_killed, killed.output
+    assert killed.step == "build_marts"
+
+    with pytest.raises(HoursBlock, match=r"2026-03-02T11 \(building"):
+        run(settings, FIRST)
+    run(settings, SECOND)
+    assert sides(settings) == {OTHER: "source", THIRD: "source"}

@@ -20,6 +20,7 @@ from flowlake.orchestration.assets import PUBLISHED_TABLES
 from flowlake.orchestration.demo import HourRun, HoursFailedError, Progress, run_hours
 from flowlake.settings import load_settings
 from flowlake.steps import STEPS
+from shared_dbt.start import shared_dbt
 
 ACCOUNT = "111122223333"
 FLOW_LOG = "fl-0123456789abcdef0"
@@ -70,15 +71,16 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
     shown: list[str] = []
     progress = Progress(shown.append, live=False)
     published: dict[str, list[tuple[object, ...]]] = {}
-    try:
-        first = run_hours(Window(NOON, NOON + timedelta(hours=2)), home=home, config=config, progress=progress)
-        published["before"] = _published(config)
-        with pytest.raises(HoursFailedError) as caught:
-            run_hours(Window(NOON, NOON + timedelta(hours=4)), home=home, config=config, progress=progress)
-        published["after"] = _published(config)
-        yield Ran(home, config, first, caught.value, published, "".join(shown))
-    finally:
-        local.down(local.LocalAirflow(home=home))
+    with shared_dbt():
+        try:
+            first = run_hours(Window(NOON, NOON + timedelta(hours=2)), home=home, config=config, progress=progress)
+            published["before"] = _published(config)
+            with pytest.raises(HoursFailedError) as caught:
+                run_hours(Window(NOON, NOON + timedelta(hours=4)), home=home, config=config, progress=progress)
+            published["after"] = _published(config)
+            yield Ran(home, config, first, caught.value, published, "".join(shown))
+        finally:
+            local.down(local.LocalAirflow(home=home))
 
 
 def _metadata(ran: Ran, query: str) -> list[tuple[str, ...]]:

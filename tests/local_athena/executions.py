@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from local_athena.catalog import Catalog, CatalogError
@@ -17,6 +17,8 @@ from local_athena.results import column_info, csv, parse_csv, plain, text_of
 from local_athena.senders import Senders
 from local_athena.trino import Engine, Outcome, TrinoError
 from local_athena.type_names import UnsupportedTypeError, check_iceberg_type, hive_type
+
+T = TypeVar("T")
 
 NODE_SECONDS = 60.0
 """How long Trino may take to find that it is a worker too; it answers before, and knows it seconds later."""
@@ -275,15 +277,19 @@ class Runner:
         return Catalog(self.glue, lambda text: self._query(Sql(text), execution).rows)
 
     def _query(self, sql: Sql, execution: Execution) -> Outcome:
+        return self._on_a_node(lambda: self._try(sql, execution), execution)
+
+    def _on_a_node(self, work: Callable[[], T], execution: Execution) -> T:
+        """What Trino does once it has a worker; until then nothing of it is begun."""
         deadline = time.monotonic() + NODE_SECONDS
         while True:
             try:
-                return self._try(sql, execution)
+                return work()
             except TrinoError as error:
-                # Nothing of it was begun.
                 if error.name != "NO_NODES_AVAILABLE" or time.monotonic() > deadline:
                     raise
-                time.sleep(0.2)
+            if execution.stop.wait(0.2):
+                raise Cancelled("Query cancelled by user")
 
     def _try(self, sql: Sql, execution: Execution) -> Outcome:
         request = execution.request
@@ -315,7 +321,8 @@ class Runner:
     def _columns(self, query: str, execution: Execution, *, is_iceberg: bool = False) -> list[dict[str, str]]:
         """The columns that a table or view of a query would have in Glue; Athena makes none with types Hive lacks."""
         columns = []
-        for name, type_name in self.engine.output_types(query, execution.request.database).items():
+        types = self._on_a_node(lambda: self.engine.output_types(query, execution.request.database), execution)
+        for name, type_name in types.items():
             try:
                 columns.append({"Name": name, "Type": hive_type(type_name)})
                 if is_iceberg:

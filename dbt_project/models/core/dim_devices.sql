@@ -14,14 +14,16 @@
 
 with
 
+    -- Of all partial sums that the hours' edges are made of, also those of other windows that died before they came to
+    -- this: an edge without its device passes no gate.
     sightings as (
         select src_device_id as device_id, true as is_source, false as is_dest, first_seen_at, last_seen_at
         from {{ ref("int_edges__partials") }}
-        where {{ in_arrival_window("arrival_hour") }}
+        where {{ in_restated_hours("event_hour") }}
         union all
         select dst_device_id, false, true, first_seen_at, last_seen_at
         from {{ ref("int_edges__partials") }}
-        where {{ in_arrival_window("arrival_hour") }}
+        where {{ in_restated_hours("event_hour") }}
     ),
 
     seen as (

@@ -32,7 +32,6 @@ NUMBERS: Mapping[str, tuple[str, str]] = {
     "were": ("was", "were"),
     "do": ("does", "do"),
     "lie": ("lies", "lie"),
-    "lack": ("lacks", "lack"),
     "differ": ("differs", "differ"),
 }
 """Words of a message that depend on its count: for one, and for more."""

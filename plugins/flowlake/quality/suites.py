@@ -478,12 +478,13 @@ def _line_checks(scope: tuple[Condition, ...]) -> tuple[Check, ...]:
             table=lines,
             severity=Severity.ERROR,
             claim="every record has two endpoints, in a flow log that has addresses",
-            says="{count} flow log{s} {have} records that lack an endpoint {where}, such as {row[flow_log_id]}:"
-            " {row[records]:,} records",
+            says="{count} format{s} of a flow log {have} records without an endpoint {where}, such as {row[format_id]}"
+            " of {row[flow_log_id]}: {row[records]:,} of {row[lines]:,}, one of them in {row[source_uri]}",
             failing=_sql(
                 """
                 select flow_log_id, format_id, min(arrival_hour) as arrival_hour,
-                    max(arrival_hour) as last_arrival_hour, count_if($incomplete) as records
+                    max(arrival_hour) as last_arrival_hour, count_if($incomplete) as records, count(*) as lines,
+                    min(case when $incomplete then source_uri end) as source_uri
                 from @stg_flow_logs__lines
                 where $records
                 group by flow_log_id, format_id
@@ -1094,6 +1095,13 @@ def _key(table: str, column: str, *, what: str, hours: str = "") -> Check:
             " group by $column having count(*) > 1 or $column is null",
             column=column,
             bounds=bounds,
+            table=table,
+            scope=hours or "true",
+        ),
+        keep=_sql(
+            "select * from @$table where $scope and ($column is null or $column in"
+            " (select $column from @$table where $scope group by $column having count(*) > 1))",
+            column=column,
             table=table,
             scope=hours or "true",
         ),
