@@ -41,7 +41,7 @@
     {%- endif -%}
 {%- endmacro %}
 
-{#- What was seen since the first hour that the run restates: of a table that grows for ever, files of that time alone. -#}
+{#- What was seen since the first hour that the run restates: of a table that grows for ever, the newest files. -#}
 {% macro seen_since_restated(column) -%}
     {%- if not execute or flags.WHICH == 'test' or flags.EMPTY -%}
         {{ column }} >= (select min(restated.event_hour) from {{ ref("int_hours__restated") }} as restated)
