@@ -374,7 +374,7 @@ class Reader(threading.Thread):
             except Exception as error:
                 self.errors.append(error)
             self.passes += 1
-            self.done.wait(1.0)  # each look takes a core from the run
+            self.done.wait(2.0)  # each look takes a core from the run
 
     def finish_what_it_reads(self) -> None:
         """Wait until no statement is under way that began before now: the tests' stand-in for the grace of a day."""

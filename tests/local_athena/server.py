@@ -14,6 +14,7 @@ from typing import Any
 
 import boto3
 import urllib3
+from botocore.config import Config
 
 from local_athena.api import FAULTS_PATH, Athena, Server
 from local_athena.children import child
@@ -89,7 +90,7 @@ class LocalAthena:
             "AWS_SESSION_TOKEN": session["SessionToken"],
         }
 
-    def client(self, service: str, credentials: Mapping[str, str] = CREDENTIALS) -> Any:
+    def client(self, service: str, credentials: Mapping[str, str] = CREDENTIALS, config: Config | None = None) -> Any:
         """A boto3 client of it, whatever the environment says."""
         return boto3.client(
             service,  # type: ignore[call-overload] # one overload a service
@@ -98,6 +99,7 @@ class LocalAthena:
             aws_access_key_id=credentials["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=credentials["AWS_SECRET_ACCESS_KEY"],
             aws_session_token=credentials.get("AWS_SESSION_TOKEN"),
+            config=config,
         )
 
 

@@ -7,6 +7,7 @@ import uuid
 from typing import Any
 
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from local_athena.queries import Database
@@ -187,6 +188,16 @@ def test_statements_fail_on_demand(database: Database) -> None:
     assert (first.state, first.reason) == ("FAILED", "ICEBERG_VACUUM_MORE_RUNS_NEEDED: again")
     assert first.error["ErrorType"] == 233
     assert second.state == "SUCCEEDED"
+
+
+def test_a_call_whose_answer_is_lost_was_done_and_is_told_so_at_once(database: Database) -> None:
+    local = database.local
+    local.inject(of_aws=True, operation="PutObject", error="InternalError", lost=True, times=1)
+    # Nobody tries again, and nobody waits for a body that came already: boto would, for a minute.
+    once = local.client("s3", config=Config(retries={"total_max_attempts": 1}, read_timeout=20))
+    with pytest.raises(ClientError, match="InternalError"):
+        once.put_object(Bucket=local.bucket, Key="lost", Body=b"content")
+    assert once.get_object(Bucket=local.bucket, Key="lost")["Body"].read() == b"content"
 
 
 def test_an_operation_that_nobody_wrote_says_so(database: Database) -> None:

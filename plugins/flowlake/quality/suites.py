@@ -158,16 +158,18 @@ def marts_checks(
     `restated` are the event hours that the run wrote anew (naive UTC).
     """
     hours = _restated_sql(restated)
+    since = _literal(min(restated)) if restated else "null"
+    seen = Condition("last_seen_at", ">=", "", f"last_seen_at >= {since}")
     edges = _edge_checks((Condition("event_hour", "in", tuple(restated), hours),))
     return (
         # A row condition of Great Expectations can only list its hours.
         *(edges if len(restated) <= HOURS_LISTED else (_as_query(check) for check in edges)),
         _key("fct_edges", "edge_id", what="edge", hours=hours),
-        _devices_check(restated, hours),
+        _devices_check(seen, hours),
         *_edge_sum_checks(_arrival_scope(window), hours),
         *_gateway_checks(_arrival_scope(window), hours),
         *_hour_checks(hours),
-        *_dimension_checks(),
+        *_dimension_checks(seen),
         *(_report_totals_check(total, hours) for total in totals),
     )
 
@@ -605,8 +607,8 @@ def _edge_checks(scope: tuple[Condition, ...]) -> tuple[Check, ...]:
     )
 
 
-def _devices_check(restated: Sequence[datetime], hours: str) -> Check:
-    """Of the devices only those are read that were seen since the first of the hours, as all of their edges' were."""
+def _devices_check(seen: Condition, hours: str) -> Check:
+    """Of the devices only those are read that were `seen` since the first of the hours, as all of their edges' were."""
     return Check(
         name="fct_edges_devices_are_known",
         table="fct_edges",
@@ -623,13 +625,12 @@ def _devices_check(restated: Sequence[datetime], hours: str) -> Check:
                 select dst_device_id, event_hour from @fct_edges where $hours
             ) as sides
             where device_id is not null and device_id not in (
-                select devices.device_id from @dim_devices as devices
-                where devices.device_id is not null and devices.last_seen_at >= $since
+                select devices.device_id from @dim_devices as devices where devices.device_id is not null and $seen
             )
             group by device_id
             """,
             hours=hours,
-            since=_literal(min(restated, default=datetime.max.replace(microsecond=0))),
+            seen=seen.sql,
         ),
     )
 
@@ -967,12 +968,15 @@ def _hour_checks(hours: str) -> tuple[Check, ...]:
     )
 
 
-def _dimension_checks() -> tuple[Check, ...]:
+def _dimension_checks(seen: Condition) -> tuple[Check, ...]:
+    """Of dim_devices, which grows for ever, all keys are looked at, and the other columns where devices were `seen`:
+    what earlier runs wrote was looked at then, and its files are not read.
+    """
     return (
         _key("dim_devices", "device_id", what="device"),
-        _in_set("dim_devices", (), "device_type", ("source", "dest", "both"), what="device"),
-        _in_set("dim_devices", (), "scope", ("internal", "external"), what="device"),
-        _seen_in_order("dim_devices", what="device"),
+        _as_query(_in_set("dim_devices", (seen,), "device_type", ("source", "dest", "both"), what="device")),
+        _as_query(_in_set("dim_devices", (seen,), "scope", ("internal", "external"), what="device")),
+        _seen_in_order("dim_devices", what="device", scope=(seen,)),
         _key("dim_interfaces", "interface_id", what="interface"),
         _seen_in_order("dim_interfaces", what="interface"),
     )
