@@ -1,4 +1,6 @@
-"""What is learnt of interfaces and devices follows the objects that there are in the end, whatever was killed."""
+"""What is learnt of interfaces follows the objects that there are in the end, whatever was killed on the way; an hour
+knows its devices, whoever brought them.
+"""
 
 from __future__ import annotations
 

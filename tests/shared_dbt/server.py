@@ -80,8 +80,8 @@ def answer(connection: socket.socket, request: dict, files: list[int], manifest:
             os.dup2(file, target)
         os.environ.clear()
         os.environ.update(request["environment"])
-        # What it prints is kept where it matters; its file of every statement is not read.
-        os.environ.setdefault("DBT_LOG_LEVEL_FILE", "none")
+        # Every statement in a file costs a twentieth of the time, and nobody reads it.
+        os.environ.setdefault("DBT_LOG_LEVEL_FILE", "warn")
         os.chdir(request["folder"])
         result = dbtRunner(manifest=manifest).invoke(request["arguments"])
         code = 0 if result.success else 2 if result.exception else 1

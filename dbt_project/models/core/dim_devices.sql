@@ -102,7 +102,7 @@ with
         {%- endfor %}
     ),
 
-    -- What this window saw, and every device whose owner is another than was thought, or none after all. All that is
+    -- What was seen, and every device whose owner is another than was thought, or none after all. All that is
     -- known grows for ever: it is read once.
     touched as (
         select

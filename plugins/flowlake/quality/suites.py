@@ -969,8 +969,8 @@ def _hour_checks(hours: str) -> tuple[Check, ...]:
 
 
 def _dimension_checks(seen: Condition) -> tuple[Check, ...]:
-    """Of dim_devices, which grows for ever, all keys are looked at, and the other columns where devices were `seen`:
-    what earlier runs wrote was looked at then, and its files are not read.
+    """Of dim_devices, which grows for ever, all keys are looked at; the other columns of devices that were `seen`, so
+    that files of older ones are not read. Of an older one a run writes no more than who owns it.
     """
     return (
         _key("dim_devices", "device_id", what="device"),
@@ -1093,7 +1093,7 @@ def _key(table: str, column: str, *, what: str, hours: str = "") -> Check:
         severity=Severity.ERROR,
         claim=f"{column} is present, and another one in every row",
         says=f"{{count}} value{{s}} of {column} {{are}} missing or {{have}} more than one {what} {{where}},"
-        f" such as {{row[{column}]}} with {{row[rows_alike]}}",
+        f" such as {{row[{column}]}} in {{row[rows_alike]}} rows",
         failing=_sql(
             "select $column, count(*) as rows_alike$bounds from @$table where $scope"
             " group by $column having count(*) > 1 or $column is null",
