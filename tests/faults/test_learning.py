@@ -97,7 +97,6 @@ def test_an_hour_knows_the_devices_that_a_killed_run_brought_to_it(tmp_path: Pat
     settings, logs = write_settings(tmp_path, tmp_path / "logs"), tmp_path / "logs"
     log_object(0, (ONE, OTHER)).write(logs)
     log_object(1, (ONE, THIRD), about=0).write(logs)
-    run(settings, FIRST)
     killed = run_and_kill(settings, SECOND, Kill(line=begins("dim_devices")))
     assert killed.was_killed, killed.output
     assert killed.step == "build_marts"
