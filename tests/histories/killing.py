@@ -57,11 +57,10 @@ class Killed:
 
 
 def run_and_kill(settings: Settings, window: Window, kill: Kill) -> Killed:
-    """Run a window by `flowlake run` in a process group of its own, with the real dbt, and have it killed.
+    """Run a window by `flowlake run` in a process group of its own, its dbt in that group too, and have it killed.
 
-    Returns when the process has ended; a dbt that it leaves behind may still be writing.
+    Returns when the process has ended; a dbt that it leaves behind may still be writing, and holds the run's locks.
     """
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("FLOWLAKE_DBT")}
     config = str(settings.config_path)
     arguments = ["--config", config, "run", "--from", format_hour(window.start), "--to", format_hour(window.end), "-v"]
     output = settings.lake.path.parent / "killed.log"
@@ -71,8 +70,8 @@ def run_and_kill(settings: Settings, window: Window, kill: Kill) -> Killed:
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,
+            # Not a session: the server of `shared_dbt` could not put a dbt into the group of another one.
+            process_group=0,
         )
         try:
             code = process.wait(timeout=PATIENCE_SECONDS)

@@ -26,6 +26,7 @@ from flowlake.lake.objects import ObjectRow
 from flowlake.lake.publish import PublishedTable, follow_compaction, published_version
 from flowlake.lake.windows import Window
 from flowlake.sample import SampleSpec, generate
+from shared_dbt.start import shared_dbt
 
 PUBLISHED = PublishedTable("t", ("arrival_hour", "n"), "core.t")
 HOUR = "2026-11-20T12"
@@ -441,12 +442,13 @@ def kill_while_it_writes(lake: Any, start: str, end: str) -> None:
     folder = lake.settings.lake.data / "core" / "fct_edges"
     before = set(files(folder))
     command = [Path(sys.executable).with_name("flowlake"), "--config", str(lake.config), "run"]
-    process = subprocess.Popen(
-        [*command, "--from", start, "--to", end],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    with shared_dbt():
+        process = subprocess.Popen(
+            [*command, "--from", start, "--to", end],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            process_group=0,
+        )
     while process.poll() is None and set(files(folder)) == before:
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)

@@ -20,6 +20,7 @@ from flowlake.lake.publish import PublishError, published_version
 from flowlake.sample import SampleSpec, generate
 from flowlake.settings import Severity
 from flowlake.steps import GateFailed, run_step
+from shared_dbt.start import shared_dbt
 
 EDGES = "select count(*), sum(packets), max(event_hour) from flowlake.fct_edges"
 STATE = EDGES.replace(
@@ -90,13 +91,14 @@ def test_readers_see_the_old_state_or_the_new_one_through_failing_killed_and_goo
 
         # A run is killed while it changes the marts.
         command = [Path(sys.executable).with_name("flowlake"), "--config", str(lake.config), "run", "-v"]
-        process = subprocess.Popen(
-            [*command, "--from", "2026-11-20T13", "--to", "2026-11-20T14"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        with shared_dbt():
+            process = subprocess.Popen(
+                [*command, "--from", "2026-11-20T13", "--to", "2026-11-20T14"],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                process_group=0,
+            )
         assert process.stdout is not None
         assert any("START" in line and "core.fct_edges" in line for line in process.stdout)
         os.killpg(process.pid, signal.SIGKILL)

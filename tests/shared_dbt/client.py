@@ -1,4 +1,4 @@
-"""What stands in for the dbt executable: hand everything to the server (dbt_server.py), and end as its child ends."""
+"""What stands in for the dbt executable: hand everything to the server (server.py), and end as its child ends."""
 
 from __future__ import annotations
 
@@ -8,10 +8,27 @@ import socket
 import sys
 from pathlib import Path
 
-request = json.dumps({"arguments": sys.argv[1:], "environment": dict(os.environ), "folder": str(Path.cwd())}).encode()
+
+def is_inheritable(file: int) -> bool:
+    try:
+        return os.get_inheritable(file)
+    except OSError:  # the listing's own, closed by now
+        return False
+
+
+described = {
+    "arguments": sys.argv[1:],
+    "environment": dict(os.environ),
+    "folder": str(Path.cwd()),
+    "group": os.getpgrp(),
+}
+request = json.dumps(described).encode()
+# What Python opens itself is not inheritable: the others are a run's locks, which a dbt that outlives its run keeps.
+open_files = sorted(int(path.name) for path in Path("/dev/fd").iterdir())
+inherited = [file for file in open_files if file > 2 and is_inheritable(file)]
 with socket.socket(socket.AF_UNIX) as connection:
     connection.connect(os.environ["FLOWLAKE_DBT_SERVER"])
-    socket.send_fds(connection, [len(request).to_bytes(8, "big")], [1, 2])
+    socket.send_fds(connection, [len(request).to_bytes(8, "big")], [1, 2, *inherited])
     connection.sendall(request)
     code = connection.recv(1)
 sys.exit(code[0] if code else 70)

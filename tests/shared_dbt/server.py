@@ -1,13 +1,16 @@
 """dbt, imported once: a server that forks a child for each `dbt build`, so that many small runs do not pay its start.
 
 Run by the Python of `.venv-dbt`, with the path of a socket. A request is the command line, the environment, the folder,
-and the two file descriptors that dbt writes to; the answer is its exit code. The child is forked before anything of
-that lake was opened, and its command is the real one. What it is spared is the import of dbt and the parsing of the
-project, which is the same for every lake with the same variables. Ends with the process that holds its input open.
+the process group, and the file descriptors that a dbt would inherit: the two that it writes to, then the locks of the
+run; the answer is its exit code. The child is forked before anything of that lake was opened, and its command is the
+real one. What it is spared is the import of dbt, the parsing of the project, which is the same for every lake with the
+same variables, and what dbt-athena reads again for each model. Ends with the process that holds its input open.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import gc
 import json
 import os
@@ -17,15 +20,23 @@ import socket
 import sys
 import traceback
 
+import botocore.loaders
 from dbt.cli.main import dbtRunner
 
 PARSED_BY = ("--project-dir", "--profiles-dir", "--target", "--vars")
 """The options on which a parsed project depends, beside the database on Athena: schemas have it in their names."""
 
+MOST_FILES = 250
+"""So many descriptors go with one message."""
+
 KEPT = 8
 """Parsed projects; each is some ten megabytes."""
 
 manifests: dict[tuple[str, ...], object] = {}
+
+
+# dbt-athena makes a session for each model, and each would read the descriptions of its services again.
+botocore.loaders.create_loader = functools.cache(botocore.loaders.create_loader)
 
 
 def serve(path: str) -> None:
@@ -46,7 +57,7 @@ def serve(path: str) -> None:
 
 
 def receive(connection: socket.socket) -> tuple[dict, list[int]]:
-    length, files, _, _ = socket.recv_fds(connection, 8, 2)
+    length, files, _, _ = socket.recv_fds(connection, 8, MOST_FILES)
     with connection.makefile("rb") as stream:
         return json.loads(stream.read(int.from_bytes(length, "big"))), files
 
@@ -76,7 +87,10 @@ def answer(connection: socket.socket, request: dict, files: list[int], manifest:
     gc.disable()
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        for target, file in enumerate(files, start=1):
+        # A run of another session (a task of Airflow's) cannot have it in its group.
+        with contextlib.suppress(PermissionError):
+            os.setpgid(0, request["group"])
+        for target, file in zip((1, 2), files, strict=False):
             os.dup2(file, target)
         os.environ.clear()
         os.environ.update(request["environment"])
@@ -88,9 +102,11 @@ def answer(connection: socket.socket, request: dict, files: list[int], manifest:
     except BaseException:
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        connection.sendall(bytes([code]))
+        # Nobody may be there any more to hear it.
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+            connection.sendall(bytes([code]))
         os._exit(code)
 
 
