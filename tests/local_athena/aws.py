@@ -17,6 +17,7 @@ import urllib.parse
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -175,6 +176,8 @@ class Application(DomainDispatcherApplication):
 
     def __init__(self) -> None:
         super().__init__(create_backend_app)
+        # moto looks through its own folder for each call.
+        self.get_backend_for_host = cache(super().get_backend_for_host)  # type: ignore[method-assign]
         self.gate = Gate(ACCOUNT)
         self.faults = Faults()
         self.requests: Counter[str] = Counter()

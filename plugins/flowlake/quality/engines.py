@@ -267,13 +267,39 @@ def _open_athena(settings: Settings, window: Window, layer: Layer) -> Iterator[E
         },
     )
     engine = sqlalchemy.create_engine(url)
-    pooled = engine.raw_connection()
+    with _one_loader():
+        pooled = engine.raw_connection()
+        try:
+            databases = {table: lake.settings.schema(schema) for table, schema in tables.items()}
+            yield AthenaTables(str(url), pooled.dbapi_connection, databases, lake.settings.threads)
+        finally:
+            pooled.close()
+            engine.dispose()
+
+
+@contextmanager
+def _one_loader() -> Iterator[None]:
+    """Have all connections to Athena, Great Expectations' too, read the descriptions of AWS's services once.
+
+    PyAthena makes a session for each connection, and each session reads megabytes of JSON: a second of a gate.
+    """
+    import boto3
+    import botocore.session
+    import sqlalchemy
+
+    loader = botocore.session.get_session().get_component("data_loader")
+
+    def connect(dialect: Any, _record: object, _arguments: object, options: dict[str, Any]) -> None:
+        if dialect.name == "awsathena":
+            session = botocore.session.get_session()
+            session.register_component("data_loader", loader)
+            options["session"] = boto3.session.Session(botocore_session=session, region_name=options["region_name"])
+
+    sqlalchemy.event.listen(sqlalchemy.Engine, "do_connect", connect)
     try:
-        databases = {table: lake.settings.schema(schema) for table, schema in tables.items()}
-        yield AthenaTables(str(url), pooled.dbapi_connection, databases, lake.settings.threads)
+        yield
     finally:
-        pooled.close()
-        engine.dispose()
+        sqlalchemy.event.remove(sqlalchemy.Engine, "do_connect", connect)
 
 
 def _arrow_type(pa: Any, athena_type: str) -> Any:
