@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -26,6 +27,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return "athena" if any(part in path for part in ON_ATHENA) else path
 
     return Scheduling(config, log)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays to the end: looking for garbage passes it by."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

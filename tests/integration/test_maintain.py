@@ -379,8 +379,8 @@ class Reader(threading.Thread):
 
     def finish_what_it_reads(self) -> None:
         """Wait until no statement is under way that began before now: the tests' stand-in for the grace of a day."""
-        wanted = self.passes + 2
-        while self.passes < wanted and not self.errors:
+        passes = self.passes
+        while self.passes == passes and not self.errors:
             time.sleep(0.05)
 
     def stop(self) -> set[tuple[object, ...]]:

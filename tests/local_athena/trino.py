@@ -41,8 +41,6 @@ PARTITIONS_PER_WRITE = 100
 
 JAVA_OPTIONS = (
     "-Xmx2G",
-    # Starts in half the time; statements of tests are too short for the optimising compiler to pay back.
-    "-XX:TieredStopAtLevel=1",
     # Two cores have other work than collecting garbage side by side.
     "-XX:+UseSerialGC",
     "-XX:+ExitOnOutOfMemoryError",
