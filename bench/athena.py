@@ -26,6 +26,7 @@ from bench.inputs import Bench, Logs, is_made, mark_made
 from bench.results import Aim, Bound, Findings, Row, Table, Unit
 from flowlake.dbt import REPOSITORY
 from flowlake.lake.athena import AthenaLake
+from flowlake.lake.maintain import maintain
 from flowlake.lake.tables import SCHEMAS, in_window
 from flowlake.lake.windows import Window
 from flowlake.sampling import write_sample
@@ -122,6 +123,8 @@ def section(bench: Bench) -> Findings:
         quiet, first = run(young, QUIET), run(young, MEASURED)
         run(old, BEFORE)
         many = [run(old, window) for window in bulk]
+        # As its DAG does it each night: windows of hours leave many more files than these, too many to measure.
+        maintain(old)
         later = run(old, MEASURED)
         answers = ask_all(local, old, BUCKET, MEASURED)
         sizes = Sizes(
@@ -138,6 +141,7 @@ def section(bench: Bench) -> Findings:
         tables=[*found.tables, questions_table(answers)],
         notes=[
             *found.notes,
+            "The older lake was maintained before its hour, as `flow_logs_maintenance` does it each night.",
             "The questions go over the text as AWS's own table has it, a partition a day; over the cleaned lines; and"
             " over the marts. Where the answers differ the benchmark fails.",
             "Requests are those of flowlake, dbt, the gates and Trino together, of a run of one object and of one of"

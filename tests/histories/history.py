@@ -21,13 +21,14 @@ from histories.world import LogObject, World
 
 SECONDS = {
     "register": 0.5,
-    "build_staging": 8.0,
+    "build_staging": 2.5,
     "validate_staging": 5.0,
-    "build_marts": 12.0,
+    "build_marts": 6.5,
     "validate_marts": 4.0,
     "publish": 1.0,
 }
-"""About how long a step takes in a process of its own. A random kill falls within that time, or into the next step."""
+"""About how long a step takes in a process of its own, with the dbt of `shared_dbt`. A random kill falls within that
+time, or into the next step."""
 
 Say = Callable[[str], None]
 

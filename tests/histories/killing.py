@@ -57,7 +57,7 @@ class Killed:
 
 
 def run_and_kill(settings: Settings, window: Window, kill: Kill) -> Killed:
-    """Run a window by `flowlake run` in a process group of its own, its dbt in that group too, and have it killed.
+    """Run a window by `flowlake run` in a process group of its own, and have it killed.
 
     Returns when the process has ended; a dbt that it leaves behind may still be writing, and holds the run's locks.
     """
@@ -70,8 +70,7 @@ def run_and_kill(settings: Settings, window: Window, kill: Kill) -> Killed:
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
-            # Not a session: the server of `shared_dbt` could not put a dbt into the group of another one.
-            process_group=0,
+            start_new_session=True,
         )
         try:
             code = process.wait(timeout=PATIENCE_SECONDS)

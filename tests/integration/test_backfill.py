@@ -65,7 +65,7 @@ def _type_and_kill(folder: Path, lake: Any, kill: Kill) -> int:
     arguments = ["--config", str(lake.config), "backfill", *TYPED]
     with shared_dbt(), (folder / "killed.log").open("w") as file:
         command = [sys.executable, DRIVER, json.dumps(asdict(kill)), *arguments]
-        done = subprocess.run(command, stdout=file, stderr=file, process_group=0, check=False)
+        done = subprocess.run(command, stdout=file, stderr=file, start_new_session=True, check=False)
     return done.returncode
 
 

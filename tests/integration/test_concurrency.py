@@ -45,7 +45,7 @@ print(json.dumps({**began, "end": time.time()}))
 
 @pytest.fixture(autouse=True)
 def _one_dbt() -> Iterator[None]:
-    """Runs here are processes and tasks that nobody kills."""
+    """Spare each run the start of dbt."""
     with shared_dbt():
         yield
 

@@ -447,7 +447,7 @@ def kill_while_it_writes(lake: Any, start: str, end: str) -> None:
             [*command, "--from", start, "--to", end],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            process_group=0,
+            start_new_session=True,
         )
     while process.poll() is None and set(files(folder)) == before:
         time.sleep(0.01)

@@ -97,7 +97,7 @@ def test_readers_see_the_old_state_or_the_new_one_through_failing_killed_and_goo
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
-                process_group=0,
+                start_new_session=True,
             )
         assert process.stdout is not None
         assert any("START" in line and "core.fct_edges" in line for line in process.stdout)

@@ -16,13 +16,7 @@ def is_inheritable(file: int) -> bool:
         return False
 
 
-described = {
-    "arguments": sys.argv[1:],
-    "environment": dict(os.environ),
-    "folder": str(Path.cwd()),
-    "group": os.getpgrp(),
-}
-request = json.dumps(described).encode()
+request = json.dumps({"arguments": sys.argv[1:], "environment": dict(os.environ), "folder": str(Path.cwd())}).encode()
 # What Python opens itself is not inheritable: the others are a run's locks, which a dbt that outlives its run keeps.
 open_files = sorted(int(path.name) for path in Path("/dev/fd").iterdir())
 inherited = [file for file in open_files if file > 2 and is_inheritable(file)]

@@ -1,10 +1,11 @@
 """dbt, imported once: a server that forks a child for each `dbt build`, so that many small runs do not pay its start.
 
 Run by the Python of `.venv-dbt`, with the path of a socket. A request is the command line, the environment, the folder,
-the process group, and the file descriptors that a dbt would inherit: the two that it writes to, then the locks of the
-run; the answer is its exit code. The child is forked before anything of that lake was opened, and its command is the
-real one. What it is spared is the import of dbt, the parsing of the project, which is the same for every lake with the
-same variables, and what dbt-athena reads again for each model. Ends with the process that holds its input open.
+and the file descriptors that a dbt would inherit: the two that it writes to, then the locks of the run; the answer is
+its exit code. The child is forked before anything of that lake was opened, its command is the real one, and it is
+killed with its client. What it is spared is the import of dbt, the parsing of the project, which is the same for every
+lake with the same variables, and what dbt-athena reads again for each model. The server ends with the process that
+holds its input open.
 """
 
 from __future__ import annotations
@@ -18,10 +19,14 @@ import select
 import signal
 import socket
 import sys
+import threading
 import traceback
 
-import botocore.loaders
+import botocore.session
 from dbt.cli.main import dbtRunner
+
+# dbt-athena makes a session for each model, and each would read the descriptions of AWS's services again.
+botocore.session.create_loader = functools.cache(botocore.session.create_loader)
 
 PARSED_BY = ("--project-dir", "--profiles-dir", "--target", "--vars")
 """The options on which a parsed project depends, beside the database on Athena: schemas have it in their names."""
@@ -35,10 +40,6 @@ KEPT = 8
 manifests: dict[tuple[str, ...], object] = {}
 
 
-# dbt-athena makes a session for each model, and each would read the descriptions of its services again.
-botocore.loaders.create_loader = functools.cache(botocore.loaders.create_loader)
-
-
 def serve(path: str) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     with socket.socket(socket.AF_UNIX) as listener:
@@ -47,19 +48,24 @@ def serve(path: str) -> None:
         while sys.stdin not in select.select([listener, sys.stdin], [], [])[0]:
             connection, _ = listener.accept()
             with connection:
-                request, files = receive(connection)
-                manifest = parsed(request)
-                if os.fork() == 0:
-                    listener.close()
-                    answer(connection, request, files, manifest)
+                length, files, flags, _ = socket.recv_fds(connection, 8, MOST_FILES)
+                request = receive(connection, int.from_bytes(length, "big"))
+                if request is not None and not flags & socket.MSG_CTRUNC:
+                    manifest = parsed(request)
+                    if os.fork() == 0:
+                        listener.close()
+                        answer(connection, request, files, manifest)
                 for file in files:
                     os.close(file)
 
 
-def receive(connection: socket.socket) -> tuple[dict, list[int]]:
-    length, files, _, _ = socket.recv_fds(connection, 8, MOST_FILES)
-    with connection.makefile("rb") as stream:
-        return json.loads(stream.read(int.from_bytes(length, "big"))), files
+def receive(connection: socket.socket, length: int) -> dict | None:
+    """A request; None when its client was killed before all of it was said."""
+    try:
+        with connection.makefile("rb") as stream:
+            return json.loads(stream.read(length))
+    except (OSError, ValueError):
+        return None
 
 
 def parsed(request: dict) -> object:
@@ -87,11 +93,9 @@ def answer(connection: socket.socket, request: dict, files: list[int], manifest:
     gc.disable()
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        # A run of another session (a task of Airflow's) cannot have it in its group.
-        with contextlib.suppress(PermissionError):
-            os.setpgid(0, request["group"])
-        for target, file in zip((1, 2), files, strict=False):
-            os.dup2(file, target)
+        threading.Thread(target=end_with, args=(connection,), daemon=True).start()
+        os.dup2(files[0], sys.stdout.fileno())
+        os.dup2(files[1], sys.stderr.fileno())
         os.environ.clear()
         os.environ.update(request["environment"])
         # Every statement in a file costs a twentieth of the time, and nobody reads it.
@@ -108,6 +112,12 @@ def answer(connection: socket.socket, request: dict, files: list[int], manifest:
             sys.stderr.flush()
             connection.sendall(bytes([code]))
         os._exit(code)
+
+
+def end_with(connection: socket.socket) -> None:
+    """Be killed when the client has ended, which stands for this process to whoever ends dbt."""
+    connection.recv(1)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -267,7 +267,7 @@ def _open_athena(settings: Settings, window: Window, layer: Layer) -> Iterator[E
         },
     )
     engine = sqlalchemy.create_engine(url)
-    with _one_loader():
+    with _one_loader(lake.settings.results):
         pooled = engine.raw_connection()
         try:
             databases = {table: lake.settings.schema(schema) for table, schema in tables.items()}
@@ -278,10 +278,11 @@ def _open_athena(settings: Settings, window: Window, layer: Layer) -> Iterator[E
 
 
 @contextmanager
-def _one_loader() -> Iterator[None]:
-    """Have all connections to Athena, Great Expectations' too, read the descriptions of AWS's services once.
+def _one_loader(results: str) -> Iterator[None]:
+    """Have all connections of a gate to Athena, by where its results go, read the descriptions of AWS's services once.
 
-    PyAthena makes a session for each connection, and each session reads megabytes of JSON: a second of a gate.
+    PyAthena makes a session for each connection, and each session reads megabytes of JSON: a second of a gate. Great
+    Expectations makes an engine of its own from the URL, so every engine of the process is listened to.
     """
     import boto3
     import botocore.session
@@ -290,7 +291,7 @@ def _one_loader() -> Iterator[None]:
     loader = botocore.session.get_session().get_component("data_loader")
 
     def connect(dialect: Any, _record: object, _arguments: object, options: dict[str, Any]) -> None:
-        if dialect.name == "awsathena":
+        if dialect.name == "awsathena" and options["s3_staging_dir"] == results:
             session = botocore.session.get_session()
             session.register_component("data_loader", loader)
             options["session"] = boto3.session.Session(botocore_session=session, region_name=options["region_name"])
