@@ -8,7 +8,7 @@ excused below, each with its reason, and what only Trino asks for in the gate.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -26,7 +26,7 @@ from parity.compare import Table, assert_same
 from parity.engines import AthenaReader
 from parity.lakes import Lake, on_athena, on_duckdb
 
-LEAST_TABLES = 45
+LEAST_TABLES = 90
 """Models, seeds, the raw layer, the ledger, and what people read: fewer, and the comparison looks past something."""
 
 NOTHING_HAPPENED = {"marts.rpt_denied_spikes", "flowlake.rpt_denied_spikes"}
@@ -75,9 +75,9 @@ class Ran:
     def athena(self) -> Lake:
         return self.played.made["Pipeline"]
 
-    def tables(self) -> dict[str, Table]:
-        """All that is on Athena now."""
-        return on_athena(self.athena, self.reader)
+    def tables(self, but: Collection[str] = ()) -> dict[str, Table]:
+        """All that is on Athena now, but some."""
+        return on_athena(self.athena, self.reader, but)
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +204,10 @@ def test_nothing_is_missing(needed: list[Needed]) -> None:
 
 def test_maintenance_leaves_every_row(ran: Ran, expected: dict[str, Table], needed: list[Needed]) -> None:
     # After the analysts: the engine keeps what it has read, and would ask S3 for nothing more.
-    assert_all_same(expected, ran.tables())
+    # Each report once, as people read it: another view of the same words holds nothing that could go.
+    twins = ran.athena.reports
+    assert {f"flowlake.{name.removeprefix('marts.').removesuffix('_report')}" for name in twins} <= expected.keys()
+    assert_all_same({name: table for name, table in expected.items() if name not in twins}, ran.tables(but=twins))
 
 
 @pytest.mark.parametrize("who", ROLES)

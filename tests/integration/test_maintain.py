@@ -20,6 +20,7 @@ import pytest
 from flowlake.cli import run as run_cli
 from flowlake.lake.duck import LakeError, connect
 from flowlake.lake.ledger import HourState, ensure_ledger, mark_hours
+from flowlake.lake.lock import Scope, run_lock
 from flowlake.lake.maintain import PHASES, Kind, MaintenanceReport, maintain
 from flowlake.lake.manifests import write_objects
 from flowlake.lake.objects import ObjectRow
@@ -453,3 +454,6 @@ def kill_while_it_writes(lake: Any, start: str, end: str) -> None:
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    # Its dbt has the run's lock until it is gone, too.
+    with run_lock(lake.settings, "test", scope=Scope.LAKE):
+        pass

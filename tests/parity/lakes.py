@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -40,19 +41,29 @@ class Lake:
             run_window(RunContext(self.settings, window, "parity", accept_missing=accept_missing), only=steps)
 
     @property
-    def models(self) -> Mapping[str, str]:
-        """All tables and views that dbt makes, seeds too, as `schema.name`; and how."""
+    def models(self) -> set[str]:
+        """All tables and views that dbt makes, seeds too, as `schema.name`."""
+        return {name for name, _ in self._relations()}
+
+    @property
+    def reports(self) -> set[str]:
+        """The views among them that people read word for word in the schema `flowlake`: they hold nothing."""
+        return {name for name, published in self._relations() if published == "view"}
+
+    def _relations(self) -> Iterator[tuple[str, object]]:
         manifest = json.loads(dbt.manifest_path(self.settings, "marts").read_text())
-        return dict(relations(manifest))
+        return relations(manifest)
 
 
-def relations(manifest: Mapping[str, Mapping[str, Mapping[str, object]]]) -> Iterator[tuple[str, str]]:
-    """What dbt makes that can be read, by the schema of the design: the folder's `+schema`, on whichever engine."""
+def relations(manifest: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Iterator[tuple[str, object]]:
+    """What dbt makes that can be read, and as what it is published.
+
+    Named by the schema of the design, the folder's `+schema`, on whichever engine.
+    """
     for node in manifest["nodes"].values():
         config = node["config"]
-        assert isinstance(config, dict)
         if node["resource_type"] in ("model", "seed") and config["materialized"] != "ephemeral":
-            yield f"{config['schema']}.{node['alias']}", str(config["materialized"])
+            yield f"{config['schema']}.{node['alias']}", config["meta"].get("published")
 
 
 def make_lake(folder: Path, uri: str, target: Mapping[str, object], extra: Mapping[str, object]) -> Lake:
@@ -64,8 +75,8 @@ def make_lake(folder: Path, uri: str, target: Mapping[str, object], extra: Mappi
     return Lake(load_settings(config, environ={}))
 
 
-def on_duckdb(lake: Lake) -> dict[str, Table]:
-    """All tables of a lake on DuckDB."""
+def on_duckdb(lake: Lake, but: Collection[str] = ()) -> dict[str, Table]:
+    """All tables of a lake on DuckDB, but some."""
     raw = lake.settings.lake.raw
     with connect(lake.settings) as connection:
         views = connection.execute(
@@ -76,15 +87,19 @@ def on_duckdb(lake: Lake) -> dict[str, Table]:
             "raw.objects": f"read_parquet('{raw}/objects/*/objects.parquet', hive_partitioning = false)",
             "raw.formats": f"read_parquet('{raw}/formats/*.parquet', hive_partitioning = false)",
         }
-        return {name: comparable(name, read_duckdb(connection, source)) for name, source in sources.items()}
+        return {
+            name: comparable(name, read_duckdb(connection, source))
+            for name, source in sources.items()
+            if name not in but
+        }
 
 
-def on_athena(lake: Lake, reader: AthenaReader) -> dict[str, Table]:
-    """All tables of a lake on Athena."""
+def on_athena(lake: Lake, reader: AthenaReader, but: Collection[str] = ()) -> dict[str, Table]:
+    """All tables of a lake on Athena, but some."""
     settings = lake.settings.athena
     assert settings is not None
-    names = [*lake.models, "raw.objects", "raw.formats", "ops.windows"]
-    names += [f"flowlake.{name}" for name in reader.names(settings.schema("flowlake"))]
+    shown = (f"flowlake.{name}" for name in reader.names(settings.schema("flowlake")))
+    names = [name for name in (*lake.models, "raw.objects", "raw.formats", "ops.windows", *shown) if name not in but]
 
     def read(name: str) -> Table:
         schema, _, table = name.partition(".")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
+from types import FrameType
 
 
 def is_inheritable(file: int) -> bool:
@@ -21,8 +23,14 @@ request = json.dumps({"arguments": sys.argv[1:], "environment": dict(os.environ)
 open_files = sorted(int(path.name) for path in Path("/dev/fd").iterdir())
 inherited = [file for file in open_files if file > 2 and is_inheritable(file)]
 with socket.socket(socket.AF_UNIX) as connection:
+
+    def end_child(_signal: int, _frame: FrameType | None) -> None:
+        """Have it killed: who ends a dbt and waits for it takes it that nothing writes any more."""
+        connection.shutdown(socket.SHUT_WR)
+
     connection.connect(os.environ["FLOWLAKE_DBT_SERVER"])
     socket.send_fds(connection, [len(request).to_bytes(8, "big")], [1, 2, *inherited])
     connection.sendall(request)
+    signal.signal(signal.SIGTERM, end_child)
     code = connection.recv(1)
 sys.exit(code[0] if code else 70)

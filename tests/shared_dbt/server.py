@@ -2,7 +2,7 @@
 
 Run by the Python of `.venv-dbt`, with the path of a socket. A request is the command line, the environment, the folder,
 and the file descriptors that a dbt would inherit: the two that it writes to, then the locks of the run; the answer is
-its exit code. The child is forked before anything of that lake was opened, its command is the real one, and it is
+its exit code. The child is forked before dbt has opened anything of that lake, its command is the real one, and it is
 killed with its client. What it is spared is the import of dbt, the parsing of the project, which is the same for every
 lake with the same variables, and what dbt-athena reads again for each model. The server ends with the process that
 holds its input open.

@@ -291,7 +291,7 @@ def _one_loader(results: str) -> Iterator[None]:
     loader = botocore.session.get_session().get_component("data_loader")
 
     def connect(dialect: Any, _record: object, _arguments: object, options: dict[str, Any]) -> None:
-        if dialect.name == "awsathena" and options["s3_staging_dir"] == results:
+        if dialect.name == "awsathena" and options.get("s3_staging_dir") == results and "session" not in options:
             session = botocore.session.get_session()
             session.register_component("data_loader", loader)
             options["session"] = boto3.session.Session(botocore_session=session, region_name=options["region_name"])
