@@ -40,10 +40,11 @@ def test_a_random_history_leaves_what_one_clean_run_leaves(tmp_path: Path) -> No
 
 
 def test_runs_that_are_killed_one_after_the_other_show_nothing_and_lose_nothing(tmp_path: Path) -> None:
-    """In register, in dbt (which lives on), and while the readers' views are moved. In the edges: test_publishing."""
+    """In register, in dbt (which lives on), in the edges, and while the readers' views are moved."""
     Stage(tmp_path).play(
         ("register", Kill(target="flowlake.lake.register:write_objects", after=True), False),
         ("build_staging", Kill(line=begins("stg_flow_logs__lines"), group=False), False),
+        ("build_marts", Kill(line=begins("fct_edges")), False),
         ("publish", Kill(target="flowlake.lake.publish:_execute", item=20), False),
     )
 
