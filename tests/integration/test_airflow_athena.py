@@ -15,6 +15,7 @@ from flowlake.orchestration.demo import Progress, run_hours
 from integration.test_airflow_backfill import put_object
 from local_athena.queries import Database
 from local_athena.server import LocalAthena
+from shared_dbt.start import shared_dbt
 
 NOON = datetime(2024, 3, 5, 12, tzinfo=UTC)
 
@@ -48,15 +49,13 @@ def test_an_hour_runs_on_athena(athena: LocalAthena, tmp_path: Path, monkeypatch
     config.write_text(yaml.safe_dump({"sources": [source], "target": "athena", "athena": target, "lake": lake}))
     shown: list[str] = []
     home = tmp_path / "airflow"
-    try:
-        runs = run_hours(
-            Window(NOON, NOON + timedelta(hours=1)),
-            home=home,
-            config=config,
-            progress=Progress(shown.append, live=False),
-        )
-    finally:
-        local.down(local.LocalAirflow(home=home))
+    progress = Progress(shown.append, live=False)
+    # Airflow with a dbt of its own is in tests/compose, Athena with one in tests/deploy/test_manual.py.
+    with shared_dbt():
+        try:
+            runs = run_hours(Window(NOON, NOON + timedelta(hours=1)), home=home, config=config, progress=progress)
+        finally:
+            local.down(local.LocalAirflow(home=home))
 
     assert [(run.hour, run.ran) for run in runs] == [("2024-03-05T12", True)]
     readers = Database(athena, "airflow")
